@@ -20,7 +20,7 @@ class NamedLater:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a destructor may submit, too, while a call goes out
         self._open: dict[int, tuple[int, int]] = {}
         self._over: OrderedDict[int, tuple[int, int]] = OrderedDict()
 

@@ -48,6 +48,11 @@ class UnaskedFailures:
         if not objects:
             self._say(row, False)
 
+    def retried(self, task: int) -> None:
+        """Takes the failure of a task back."""
+        with self._lock:
+            self._tasks.pop(task, None)
+
     def actor_failed(self, actor: str, row: TaskRow) -> None:
         """Enters an actor whose constructor failed; a later call of it may raise that error anyway."""
         with self._lock:

@@ -156,7 +156,15 @@ def a_timeout_ends_calls_and_streams_of_concurrent_actors_and_no_error_of_their_
             time.sleep(seconds)
             return seconds
 
+        def endless(self) -> Any:
+            while True:
+                yield 1
+                time.sleep(0.05)
+
     threads = raynb.remote(num_cpus=0, max_concurrency=2)(Threads).remote()
+    given = threads.endless.options(num_returns="streaming", timeout=0.3).remote()
+    error = raised(lambda: [raynb.get(ref, timeout=WAIT) for ref in given])
+    assert type(error) is late, repr(error)
     error = raised(lambda: raynb.get(threads.sleeps.options(timeout=0.1).remote(0.3), timeout=WAIT))
     assert type(error) is late, repr(error)
     assert raynb.get(threads.sleeps.options(timeout=WAIT).remote(0.01), timeout=WAIT) == 0.01

@@ -87,7 +87,9 @@ def retry_exceptions_retries_only_those() -> None:
         return count
 
     remote = raynb.remote(max_retries=5, retry_exceptions=[OSError])(flaky)
-    assert raynb.get(remote.remote(OSError, "a"), timeout=WAIT) == 3
+    assert raynb.get(remote.options(name="tried thrice").remote(OSError, "a"), timeout=WAIT) == 3
+    until(lambda: [(row.state, row.error) for row in engine().snapshot().tasks if row.name == "tried thrice"]
+          == [(FINISHED, "")], "the row of its last attempt")  # fmt: skip
     assert isinstance(raised(lambda: raynb.get(remote.remote(KeyError, "b"), timeout=WAIT)), KeyError)
     assert os.path.getsize(os.path.join(folder, "b")) == 1
 

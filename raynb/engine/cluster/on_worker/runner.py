@@ -335,7 +335,8 @@ class Host:
             with timeouts.limited(options.timeout):
                 given, named = task.arguments()
                 result = _method(self, options.function)(*given, **named)
-                for item in returns.items_of(result, options.name, "streaming"):
+                items = returns.items_of(result, options.name, "streaming")
+                for item in timeouts.punctual(items, options.timeout):
                     yield task.value(item)
             task.now.settle()
 

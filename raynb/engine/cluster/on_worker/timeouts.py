@@ -38,6 +38,17 @@ def _judged(seconds: float) -> Iterator[None]:
         raise TimedOut(_words(seconds))
 
 
+def punctual(items: Iterator[object], seconds: float | None) -> Iterator[object]:
+    """Yields the items of a generator that runs in `limited`. Outside the main thread nothing interrupts it: the first
+    item of it that comes too late is the error."""
+    end = time.monotonic() + (seconds or math.inf)
+    judges = bool(seconds) and threading.current_thread() is not threading.main_thread()
+    for item in items:
+        if judges and time.monotonic() > end:
+            raise TimedOut(_words(seconds or 0))
+        yield item
+
+
 @contextlib.contextmanager
 def _alarmed(seconds: float) -> Iterator[None]:
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from raynb.base import ids
 from raynb.base.ref import ObjectRef
-from raynb.base.rows import ACTOR_CREATION_TASK, FAILED, TASK_ENDED, ActorRow, Output, TaskRow
+from raynb.base.rows import ACTOR_CREATION_TASK, FAILED, RUNNING, TASK_ENDED, ActorRow, Output, TaskRow
 from raynb.base.scope import UNNUMBERED
 from raynb.core.tasks.unasked import KNOWN
 from raynb.engine import notices
@@ -63,6 +63,8 @@ class UnheardFailures:
 
     def task_failed(self, row: TaskRow) -> None:
         """Enters a failed task. Failures of nested tasks are left to the code that submitted them."""
+        if row.state == RUNNING:
+            self._unasked.retried(row.id)
         if row.state != FAILED or row.parent or row.error_type in KNOWN:
             return
         if row.kind == ACTOR_CREATION_TASK:

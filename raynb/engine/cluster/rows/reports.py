@@ -8,6 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
+from raynb.base import ids
 from raynb.base.process import trace
 from raynb.base.rows import (
     ACTOR,
@@ -16,6 +17,7 @@ from raynb.base.rows import (
     CANCELLED,
     DEAD,
     FAILED,
+    FINISHED,
     IDLE,
     RESTARTING,
     RUNNING,
@@ -78,6 +80,8 @@ class Reports:
         self._early: OrderedDict[int, list[Any]] = OrderedDict()
         self._rows_taken: dict[str, int] = {}  # reporter → how many rows of it came
         self._unread: deque[bytes] = deque()  # reports that `close_ended` has not seen
+        #: Tasks that failed as their workers say: Ray may try them again.
+        self._raised: OrderedDict[int, None] = OrderedDict()
         self._speaks = ""  # whose batch is being taken
         self._to_here = 0.0  # what makes its clock's times this process's monotonic ones
 
@@ -125,11 +129,14 @@ class Reports:
         }  # fmt: skip
         with self._rows.lock:
             self._speaks, self._to_here = worker, behind - self._rows.wall
-            for event in events:
-                try:
-                    handlers[event[0]](*event[1:])
-                except Exception as error:  # it costs its own row or text, and none of the others'
-                    trace.swallowed("applying a report of a worker", error)
+            try:
+                for event in events:
+                    try:
+                        handlers[event[0]](*event[1:])
+                    except Exception as error:  # it costs its own row or text, and none of the others'
+                        trace.swallowed("applying a report of a worker", error)
+            finally:
+                self._speaks = ""
 
     def _came(self, pid: int, node_id: str) -> None:
         """Enters a worker at its first report, under a number: two machines may have the same process ids."""
@@ -187,7 +194,10 @@ class Reports:
         if row is None:
             self._keep_early(task, ("start", task, wall))
             return
-        if row.started and row.state == RUNNING:
+        if row.state == FAILED and task in self._raised:
+            self._goes_on(row)
+            row.attempt += 1
+        elif row.started and row.state == RUNNING:
             row.attempt += 1  # again: its worker died, or what it raised is retried
         self._where(row, known)
         row.started = wall + self._to_here
@@ -221,6 +231,9 @@ class Reports:
             self._keep_early(task, ("end", task, state, times, kind, text, size))
         if row is None:
             return
+        if state == FINISHED and row.state == FAILED and task in self._raised:
+            self._goes_on(row)  # its start came before the end of the attempt before, by another worker
+            rows.open.pop(task, None)
         self._where(row, known)
         if row.state in (FAILED, CANCELLED):  # `Sweeper` has read it of its ref: here is where it ran
             row.started = row.started or times[0] + self._to_here
@@ -231,7 +244,21 @@ class Reports:
         row.error_type, row.error, row.size = kind, text, size
         store.move_task(row, state)
         rows.object_rows(row)
+        if state == FAILED:
+            self._raised[task] = None
+            if len(self._raised) > MAX_EARLY:
+                self._raised.popitem(last=False)
         self._failed(row)
+
+    def _goes_on(self, row: TaskRow) -> None:
+        """Takes the failure of a task back: what it raised is retried."""
+        del self._raised[row.id]
+        row.error_type, row.error, row.ended = "", "", 0.0
+        entry = self._rows.natives.get(ids.object_id(row.id, 1))
+        if entry is not None:
+            self._rows.open[row.id] = [entry[0], _now()]
+        self._rows.row_store.move_task(row, RUNNING)
+        self._failed(row)  # which is none now
 
     def actor_changed(self, actor: int, state: str, pid: int, cause: str) -> None:
         """Moves an actor's row to a state, with its process and its cause of death."""
