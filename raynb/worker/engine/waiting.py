@@ -76,7 +76,8 @@ class Waiting:
         self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
         """Waits until ``num_returns`` objects are ready or ``timeout`` seconds are over; returns (ready, not ready)."""
-        ready = self._first_known(refs, num_returns)
+        known = self._known_ready  # another thread, or a destructor, may set another one at any time
+        ready = self._first_known(refs, num_returns, known)
         if len(ready) < num_returns:
             wanted = tuple(ref._id for ref in refs)
             answer = None
@@ -85,17 +86,18 @@ class Waiting:
             if answer is None:
                 answer = self._requests.wait(self._ask(wanted, 0, True), None)
             # In a loop over what is left, most of these are waited for again: nobody is asked twice.
-            self._known_ready = set(answer.ids)
-            ready = self._first_known(refs, num_returns)
-        self._known_ready.difference_update([refs[at]._id for at in ready])
+            known = set(answer.ids)
+            ready = self._first_known(refs, num_returns, known)
+        known.difference_update([refs[at]._id for at in ready])
+        self._known_ready = known
         rest = list(refs)
         for at in reversed(ready):
             del rest[at]
         return [refs[at] for at in ready], rest
 
-    def _first_known(self, refs: Sequence[ObjectRef[Any]], most: int) -> list[int]:
+    @staticmethod
+    def _first_known(refs: Sequence[ObjectRef[Any]], most: int, known: set[int]) -> list[int]:
         """Returns the places of the first ``most`` that were ready at the last look."""
-        known = self._known_ready
         ready: list[int] = []
         if known:
             for at, ref in enumerate(refs):
