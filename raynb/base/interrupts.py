@@ -237,6 +237,32 @@ class Critical:
         return self._lock.locked()
 
 
+class Reentrant:
+    """A lock that the thread which has it may enter again, from a signal handler, say. The collector pauses as in
+    `Critical`."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        global _held, _paused
+        _held += 1
+        if not _paused and _gc_isenabled():
+            _paused = True
+            _gc_disable()
+        self._lock.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        global _held
+        if _held:  # it is not after `resume_collector`
+            _held -= 1
+        self._lock.release()
+        if not _held:
+            _go_on()
+
+
 class Turn:
     """A lock for work that may block, or runs the user's code: writing to his streams.
 

@@ -105,6 +105,7 @@ class Executor(concurrent.futures.Executor):
         # The name of concurrent.futures, which Dask reads of its pools; read at use, so that making one starts nothing.
         self._max_workers = max_workers or os.cpu_count() or 1
         self._lock = threading.Lock()
+        self._inside: set[int] = set()  # threads that have the lock, or are about to
         self._most = max_workers
         #: Futures that have a place. One that was interrupted on its way, and that nobody has, gives its place back.
         self._placed: weakref.WeakSet[object] = weakref.WeakSet()
@@ -120,9 +121,13 @@ class Executor(concurrent.futures.Executor):
         Raises:
             RuntimeError: the executor was shut down.
         """
+        me = threading.get_ident()
+        if me in self._inside:
+            return self._submit_beside(functools.partial(self.submit, fn, *args, **kwargs))
         future: Future[T] = Future()
         queued = False
         try:
+            self._inside.add(me)
             with self._lock:
                 if self._closed:
                     raise RuntimeError("cannot schedule new futures after shutdown")
@@ -136,6 +141,7 @@ class Executor(concurrent.futures.Executor):
                         self._waiting.append((future, functools.partial(context.run, start)))
                         return future
                     self._placed.add(future)
+            self._inside.discard(me)
             if self._start(future, fn, args, kwargs):
                 struck = self._ended(future)
                 if struck is not None:
@@ -146,6 +152,29 @@ class Executor(concurrent.futures.Executor):
             except (RaySystemError, RecursionError):  # there is no thread for it, or too little of the stack
                 self._give_up(future, error, queued)
             raise
+        finally:
+            self._inside.discard(me)  # one that an exception left there costs a later submission a thread
+        return future
+
+    def _submit_beside(self, submit: Callable[[], Future[T]]) -> Future[T]:
+        """Submits from another thread: a destructor in the middle of a submission is in one that has the lock."""
+        future: Future[T] = Future()
+
+        def end(made: concurrent.futures.Future[T]) -> None:
+            _end_as(future, made)
+            future.call_back()
+
+        def serve() -> None:
+            try:
+                made = submit()
+            except BaseException as error:
+                future.settle(error=error)
+            else:
+                future.ref = made.ref
+                made.add_done_callback(end)
+
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(serve,), name="raynb-executor", daemon=True).start()
         return future
 
     def _start(
@@ -249,10 +278,11 @@ class Executor(concurrent.futures.Executor):
             an exception that was meant for the calling thread, the last one.
         """
         struck: BaseException | None = None
-        freed = 0
+        freed, me = 0, threading.get_ident()
         while True:
             future = None
             try:
+                self._inside.add(me)
                 with self._lock:
                     self._placed.difference_update(ended[freed:])
                     freed = len(ended)
@@ -263,6 +293,7 @@ class Executor(concurrent.futures.Executor):
                     if going:
                         self._placed.add(future)
                     self._waiting.popleft()
+                self._inside.discard(me)
                 if not going:
                     future.end()
                 elif start():
@@ -274,6 +305,8 @@ class Executor(concurrent.futures.Executor):
                     ended.append(future)
                 if isinstance(error, KeyboardInterrupt) or shelter.was_sent(error):
                     struck = error
+            finally:
+                self._inside.discard(me)
 
     def map(
         self,

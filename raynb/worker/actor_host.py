@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -41,10 +40,9 @@ class ActorHost:
         self.attempt = attempt
         self.concurrent = spec.is_async or spec.max_concurrency > 1 or bool(spec.concurrency_groups)
         self.running: dict[int, RunningTask] = {}
-        self._ending = 0  # calls that are over and whose results are not posted yet
+        self._ending: list[None] = []  # one for each call that is over and whose result is not posted yet
         self._groups: dict[str, Threads | EventLoopThread] = {}
         self._name = spec.class_name
-        self._lock = threading.Lock()
 
     @user_code.calls_user_code  # its `__repr__`
     def create(self, args: Any, kwargs: dict[str, Any]) -> None:
@@ -227,11 +225,11 @@ class ActorHost:
         return self.executor.arguments(run)
 
     def _end(self, run: w.Run, running: RunningTask, *outcome: Any) -> None:
-        with self._lock:
-            self._ending += 1  # until the result is on its way: the process may end as soon as nothing runs
-            self.running.pop(run.task, None)  # before that: a retry, which may come at once, has the same number
-            self.executor.finish(run, running, *outcome)
-            self._ending -= 1
+        # No lock: a destructor that the collector calls in here may wait for another call of this actor.
+        self._ending.append(None)  # until the result is on its way: the process may end as soon as nothing runs
+        self.running.pop(run.task, None)  # before that: a retry, which may come at once, has the same number
+        self.executor.finish(run, running, *outcome)
+        self._ending.pop()
         worker = self.executor.worker
         if len(self.running) and _now() - worker.link.sender.last_flush < FLUSH_SECONDS and worker.link.record_unsent():
             worker.link.nudge()

@@ -14,11 +14,10 @@ import os
 import pickle
 import select
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from raynb.base.interrupts import Critical
+from raynb.base.interrupts import Critical, Reentrant
 from raynb.base.rows import END_OF_TASK
 from raynb.base.text import clean
 from raynb.wire import messages as w
@@ -143,7 +142,8 @@ class Capture:
 
     def __init__(self, worker: Printing) -> None:
         self._worker = worker
-        self._lock = threading.RLock()  # a signal handler in the main thread may print
+        # A signal handler in the main thread may print. A destructor that waits inside would stop the control thread.
+        self._lock = Reentrant()
         self._parts: list[tuple[str, state.RunningTask | None, list[str]]] = []
         self._size = 0
         self._pipes: dict[int, tuple[str, state.RunningTask | None]] = {}  # of ended tasks: with the task
@@ -236,10 +236,10 @@ class Capture:
 
     def emit(self, kind: str, bundle: dict[str, Any]) -> None:
         """Sends a display (``"display"``, ``"update_display"``, ``"clear"``), in order with text."""
-        owner = descent.owner()
+        owner, blob = descent.owner(), pickle.dumps(bundle, 5)
         with self._lock:
             self.forward()
-            self._post(kind, owner, "", pickle.dumps(bundle, 5))
+            self._post(kind, owner, "", blob)
         self._worker.link.nudge()
 
     def drain(self, owner: state.RunningTask | None = None) -> None:

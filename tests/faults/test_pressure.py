@@ -174,3 +174,22 @@ def test_a_spill_directory_of_ones_own_is_left_empty(tmp_path: Path) -> None:
         assert np.array_equal(raynb.get(refs[0]), array(0))
         del refs
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_destructor_may_wait_for_a_task_that_needs_room_while_a_put_makes_room(ray: Any, engine: Any) -> None:
+    big, large = make(ray), 4 * ONE
+    told: list[int] = []
+
+    class Junk:
+        def __init__(self, view: Any) -> None:
+            self.me, self.view = self, view  # a cycle: only the collector finds it
+
+        def __del__(self) -> None:
+            told.append(ray.get(big.remote(1, large), timeout=60).nbytes)
+
+    ref = ray.put(array(0, large))
+    Junk(ray.get(ref))
+    del ref
+    second = ray.put(array(2, large))
+    assert np.array_equal(ray.get(second, timeout=60), array(2, large))
+    assert leaks.until(lambda: gc.collect() >= 0 and told == [large])

@@ -108,7 +108,21 @@ class Desk:
 
     def _profiled(self, request: int) -> Any:
         sampler, self._sampler = self._sampler, None
-        return sampler.stop() if sampler is not None else {"seconds": 0.0, "samples": 0, "stacks": []}
+        return self._stopped(request, sampler.stop) if sampler is not None else {
+            "seconds": 0.0, "samples": 0, "stacks": []}  # fmt: skip
+
+    def _stopped(self, request: int, stop: Callable[[], object]) -> object:
+        """Answers with what ``stop`` returns, from a thread of its own: it waits for the one that measures, in which a
+        destructor may wait for what the thread that hears questions reads."""
+
+        def serve() -> None:
+            try:
+                self.answer(request, True, stop())
+            except Exception as error:
+                self.answer(request, False, error)
+
+        threading.Thread(target=serve, name="raynb-profiled", daemon=True).start()
+        return LATER
 
     def _watch_memory(self, request: int) -> None:
         watch = MemoryWatch()
@@ -117,7 +131,9 @@ class Desk:
 
     def _memory_watched(self, request: int) -> Any:
         watch, self._memory = self._memory, None
-        return watch.stop() if watch is not None else {"memory": None, "why": "Nothing watched this worker."}
+        if watch is None:
+            return {"memory": None, "why": "Nothing watched this worker."}
+        return self._stopped(request, watch.stop)
 
     # -- debugging -----------------------------------------------------------------------------
     def _debug(self, request: int, session: int, command: str, payload: object) -> Any:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import NamedTuple
 
+from raynb.base.interrupts import Reentrant
 from raynb.base.process import package
 from raynb.exceptions import RayTaskError
 from raynb.serde.errors import BaseExceptionGroup_
@@ -43,7 +43,7 @@ class Failures:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Reentrant()  # what goes does so without it: the users' destructors run then
         self._kept: list[_Failure] = []
         self._numbers = itertools.count(1)
 
@@ -52,6 +52,7 @@ class Failures:
         chain = chain_of(error)  # now: the executor clears the error's own references to its frames
         origin = origin_of(error)
         with self._lock:
+            before = list(self._kept)
             number = next(self._numbers)
             self._kept.append(_Failure(scope, task, number, chain, origin))
             of_cell = [kept for kept in self._kept if kept.scope == scope]
@@ -59,7 +60,8 @@ class Failures:
                 self._kept.remove(of_cell[(most + 1) // 2])
             cells = list(dict.fromkeys(kept.scope for kept in self._kept))
             self._kept = [kept for kept in self._kept if kept.scope in cells[-MAX_CELLS:]]
-            return number
+        del before[:]  # the frames of those that made room go here
+        return number
 
     def keep_part(self, scope: int, task: int, error: Exception, most: int) -> int:
         """As `keep`, for one of several failures of a task; those that are the same error are kept once. Returns 0 for
@@ -91,7 +93,9 @@ class Failures:
     def forget(self, scope: int | None) -> None:
         """Releases the kept frames of a cell (None: of all)."""
         with self._lock:
-            self._kept = [] if scope is None else [kept for kept in self._kept if kept.scope != scope]
+            before = self._kept
+            self._kept = [] if scope is None else [kept for kept in before if kept.scope != scope]
+        del before  # their frames go here
 
 
 def chain_of(error: BaseException) -> Chain:

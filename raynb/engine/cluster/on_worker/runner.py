@@ -335,8 +335,7 @@ class Host:
             with timeouts.limited(options.timeout):
                 given, named = task.arguments()
                 result = _method(self, options.function)(*given, **named)
-                items = returns.items_of(result, options.name, "streaming")
-                for item in timeouts.punctual(items, options.timeout):
+                for item in timeouts.punctual(returns.items_of(result, options.name, "streaming"), options.timeout):
                     yield task.value(item)
             task.now.settle()
 

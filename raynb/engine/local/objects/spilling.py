@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import gc
 import queue
 import sys
@@ -27,6 +28,7 @@ from raynb.store import NoRoom, UnknownArena
 RETRY_SECONDS = 0.05  # where memory was too short even for an answer
 STARVED_TRIES = 10  # after so many, the thread that waits in `get` is told
 COLLECT_SECONDS = 1.0  # the garbage collector is not run more often than this
+PATIENCE_SECONDS = 2.0  # seconds for which destructors, and who makes room at the same time, are waited for
 NAMES_MAX_ITEMS = 1_000  # containers longer than this are not looked into for names
 
 
@@ -178,7 +180,15 @@ class Spilling:
         if now - self._collected < COLLECT_SECONDS or not self._store.live_views():
             return False
         self._collected = now
-        gc.collect()
+        # On a thread of its own, and not waited for without an end: a destructor may wait for a task whose worker asks
+        # for room, and whoever is to make that would be the thread that waits for the destructor, or for its lock.
+        here = contextvars.copy_context()  # the runtime and the cell that a destructor's calls are for
+        collecting = threading.Thread(target=here.run, args=(gc.collect,), name="raynb-collect", daemon=True)
+        try:
+            collecting.start()
+        except RuntimeError:  # no thread can be made
+            return False
+        collecting.join(PATIENCE_SECONDS)
         return True
 
     def _spill(self, identity: int, value: Any) -> None:
@@ -240,6 +250,8 @@ class Spilling:
                 self._loop.waiters.starved = False
 
     def _attempt(self, size: int) -> bool:
+        if not self._making.acquire(True, PATIENCE_SECONDS):
+            return False  # who makes room may wait for this worker, in a destructor: its value goes to a file
         try:
             return self.make(size)
         except RayError as error:  # the runtime is at its end; or what is asked for can't be had
@@ -249,6 +261,8 @@ class Spilling:
             # ends the runtime by itself; here the worker learns that there is no room.
             trace.swallowed("making room for a worker", error)
             self._warn(f"spilling to disk failed: {type(error).__name__}: {error}")
+        finally:
+            self._making.release()
         return False
 
     def _answered(self, answer: Callable[[bool], None], made: bool) -> bool:
