@@ -115,7 +115,7 @@ THIRD_PARTY: dict[str, set[str]] = {
             "raynb.engine.cluster.rows.sweeping",
             "raynb.engine.cluster.shipping", "raynb.engine.cluster.submission",
             "raynb.engine.cluster.on_worker.ending", "raynb.engine.cluster.on_worker.runner",
-            "raynb.engine.cluster.on_worker.workers",
+            "raynb.engine.cluster.on_worker.insisting", "raynb.engine.cluster.on_worker.workers",
             "raynb.engine.cluster.control", "raynb.base.ray_names.hook"},
     "pytest": {"raynb.testing.plugin", "raynb.testing.entry.raynb_pytest"},
     "raynb_pytest": {"raynb.testing.plugin"},  # the other half of the plugin, installed beside the package

@@ -261,3 +261,92 @@ def a_call_that_goes_on_although_it_was_cancelled_is_named() -> None:
         until(lambda: "Busy.work goes on although it was cancelled" in printed(215, "stderr"), "word of it")
     Path(go).touch()
     assert raynb.get(busy.ping.remote(), timeout=WAIT) == 2
+
+
+@check
+def a_cancelled_task_that_ends_by_its_childs_cancellation_is_cancelled() -> None:
+    @raynb.remote(num_cpus=0, max_retries=0)
+    def child_that_goes_on(path: str) -> None:
+        Path(path).touch()
+        while True:
+            time.sleep(0.01)
+
+    @raynb.remote(num_cpus=0, max_retries=0)
+    def hears_its_child_only(path: str) -> Any:
+        ref = child_that_goes_on.remote(path)
+        while True:
+            try:
+                return raynb.get(ref)
+            except KeyboardInterrupt:  # which of them comes first is by chance
+                continue
+
+    controls = engine()._controls
+    grace, controls._grace = controls._grace, 10 * WAIT
+    path = os.path.join(tempfile.mkdtemp(), "began")
+    try:
+        with In(216):
+            ref = hears_its_child_only.remote(path)
+        until(lambda: os.path.exists(path), "the child to run")
+        raynb.cancel(ref)
+        error = raised(lambda: raynb.get(ref, timeout=WAIT))
+    finally:
+        controls._grace = grace
+    assert type(error) is raynb.exceptions.TaskCancelledError, repr(error)
+
+    def states() -> set[str]:
+        return {row.state for row in engine().snapshot().tasks if row.scope == 216}
+
+    until(lambda: states() == {CANCELLED}, "the rows")
+    assert "hears_its_child_only" not in printed(216, "stderr"), printed(216, "stderr")
+
+
+@check
+def nested_tasks_that_do_not_notice_their_cancellation_end_with_their_workers() -> None:
+    @raynb.remote(num_cpus=0, max_retries=0)
+    def sleeps_on(path: str) -> None:
+        Path(f"{path}.begun").write_text(str(os.getpid()))
+        Path(f"{path}.begun").rename(path)
+        time.sleep(10_000)
+
+    @raynb.remote(num_cpus=0, max_retries=0)
+    def waits_for_it(path: str) -> None:
+        raynb.get(sleeps_on.remote(path))
+
+    @raynb.remote(num_cpus=0, max_retries=0)
+    def cancels_it(path: str, limit: float) -> str:
+        ref = sleeps_on.remote(path)
+        while not os.path.exists(path):
+            time.sleep(0.01)
+        raynb.cancel(ref)
+        try:
+            raynb.get(ref, timeout=limit)
+        except raynb.exceptions.TaskCancelledError:
+            return "cancelled"
+        return ""
+
+    folder = tempfile.mkdtemp()
+    one, two = os.path.join(folder, "one"), os.path.join(folder, "two")
+    with In(217):
+        ref = waits_for_it.remote(one)
+        until(lambda: os.path.exists(one), "the nested task to run")
+        numbers = {row.name: row.id for row in engine().snapshot().tasks if row.scope == 217}
+        until(lambda: "sleeps_on" in {row.name for row in engine().snapshot().tasks}, "its row")
+        nested = next(row.id for row in engine().snapshot().tasks if row.name == "sleeps_on")
+        assert "submitted by another task" in str(raised(lambda: engine().cancel_task(nested)))
+        engine().cancel_task(numbers["waits_for_it"])
+        assert type(raised(lambda: raynb.get(ref, timeout=WAIT))) is raynb.exceptions.TaskCancelledError
+        assert raynb.get(cancels_it.remote(two, WAIT), timeout=WAIT) == "cancelled"
+
+    def ended(path: str) -> bool:
+        try:
+            os.kill(int(Path(path).read_text()), 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    until(lambda: ended(one) and ended(two), "the workers to end")
+
+    def states() -> list[str]:
+        return [row.state for row in engine().snapshot().tasks if row.name == "sleeps_on"]
+
+    until(lambda: states() == [CANCELLED] * 2, "the rows")

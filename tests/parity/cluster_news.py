@@ -392,7 +392,7 @@ def of_a_silent_task_no_value_is_fetched_and_no_row_is_written_if_its_worker_has
     nothing: Any = SimpleNamespace(natives={}, named=lambda task: 0)
     rows, over, fetched = Rows(nothing, {}, 100), [], []
     reports = Reports(rows, lambda row: None, engine()._cluster, heard.append, NamedLater(), engine().inspection)
-    sweeper = Sweeper(rows, lambda row: None, over.append, lambda error, task: False)
+    sweeper = Sweeper(rows, lambda row: None, over.append, lambda error, task: False, lambda task: False)
     tasks = [1 << 51 | place for place in range(4)]
 
     def get(native: Any, **given: Any) -> Any:

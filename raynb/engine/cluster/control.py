@@ -23,7 +23,7 @@ from raynb.engine.cluster.cluster_view import ClusterView
 from raynb.engine.cluster.rows.submitted import Rows
 from raynb.engine.cluster.side import Shared
 from raynb.engine.cluster.submission import Submission
-from raynb.exceptions import ObjectLostError, RayActorError, TaskCancelledError
+from raynb.exceptions import ObjectLostError, RayActorError, RayTaskError, TaskCancelledError
 
 _now = time.monotonic
 MAX_CANCELLED = 10_000  # cancelled tasks that are remembered
@@ -75,11 +75,22 @@ class ClusterControls:
             self._cancelled.popitem(last=False)
 
     def was_cancelled(self, error: BaseException, task: int) -> bool:
-        """Returns whether a task was cancelled, and met the interrupt in Ray's own code around the task's.
+        """Returns whether the error of a task only tells where its cancellation met it.
 
-        What Ray raises then says anything.
+        That may be in Ray's own code around the task's, and what Ray raises then says anything; or in a wait for a task
+        that was cancelled with it, whose error comes first.
         """
-        return bridge.is_from_outside(error) and task in self._cancelled
+        inner: BaseException | None = error
+        while isinstance(inner, RayTaskError) and inner.cause is not None:
+            inner = inner.cause
+        return (bridge.is_from_outside(error) or isinstance(inner, TaskCancelledError)) and self.is_cancelled(task)
+
+    def is_cancelled(self, task: int) -> bool:
+        """Returns whether a task was cancelled from here, by itself or with one that has submitted it."""
+        while task and task not in self._cancelled:
+            row: TaskRow | None = self._rows.row_store.row("tasks", task)
+            task = 0 if row is None else row.parent
+        return bool(task)
 
     def explained(self, error: BaseException, refs: Sequence[ObjectRef[object]]) -> BaseException:
         """Returns the error to raise for these refs: raynb's own for a cancellation, with what is known of a crash."""
@@ -108,13 +119,20 @@ class ClusterControls:
         return made
 
     def cancel_task(self, task: int, force: bool = False) -> None:
-        """Cancels a task by id (the dashboard's button)."""
+        """Cancels a task by id (the dashboard's button), as `cancel` does with a ref.
+
+        Raises:
+            ValueError: it is over, or was submitted by another task.
+        """
         self._engine.check_alive()
         entry = self._rows.open.get(task)
         if entry is None:
             raise ValueError("that task is over, or was submitted by another task: cancel that one")
         self._record_cancelled(task)
-        rays.cancel(self._streams.get(task) or entry[0], force=force, recursive=True)
+        try:
+            rays.cancel(self._streams.get(task) or entry[0], force=force, recursive=True)
+        except theirs.RayError as error:
+            raise ValueError(f"that task cannot be cancelled: {bridge.short(error)}") from None
         self._cancel_deadlines[task] = _now() + self._grace
 
     def insist(self) -> None:
@@ -153,7 +171,7 @@ class ClusterControls:
         for row in mine:
             try:
                 self.cancel_task(row.id)
-            except (ValueError, theirs.RayError):
+            except ValueError:
                 continue  # over in this moment
         return len(mine), finished
 

@@ -169,7 +169,9 @@ class ClusterEngine(Adapter):
         controls = self._controls = ClusterControls(shared, self.submission, rows, self._cluster, grace, say)
         self.cancel, self.cancel_task, self.cancel_scope = controls.cancel, controls.cancel_task, controls.cancel_scope
         self.scope_counts, self.run_on_workers = controls.scope_counts, controls.run_on_workers
-        self._sweeper = Sweeper(rows, self._failures.task_failed, later.over, controls.was_cancelled)
+        self._sweeper = Sweeper(rows, self._failures.task_failed, later.over, controls.was_cancelled,
+                                controls.is_cancelled)  # fmt: skip
+        self._reports.is_cancelled = controls.is_cancelled
         side.ready(rows, self._failures, controls, self._reports, self.inspection)
 
     @property
@@ -196,6 +198,8 @@ class ClusterEngine(Adapter):
             self._session = rays.session()
         else:
             self.submission.shipped = lacks
+        if self.config.cancel_grace != Config().cancel_grace:  # for tasks that submit others
+            bridge.keep(f"grace:{self.nonce}", str(self.config.cancel_grace).encode())
         hub = make_hub(self.nonce, self.submission.shipped)
         ready = rays.call(hub, "push", ["", time.time(), False, False, b"", b""])
         connection.await_first(ready, self.config, self._say)

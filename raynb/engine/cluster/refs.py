@@ -137,7 +137,10 @@ class Refs:
         if ref._engine is not self.engine:
             ref._engine.check_alive()
             raise RuntimeGoneError(f"{ref!r} belongs to another raynb runtime; get() its value there first.")
-        return self.natives[ref._id][0]
+        entry = self.natives.get(ref._id)
+        if entry is None:  # its id is from a row of a view
+            raise ValueError("no ref of this process names that object: only the task that has one can use it")
+        return entry[0]
 
     def natives_of(self, refs: Sequence[ObjectRef[object]]) -> list[Any]:
         """Returns Ray's refs behind many refs: what `native` returns of each."""

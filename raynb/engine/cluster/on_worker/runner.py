@@ -136,7 +136,7 @@ class ClusterTask:
             elif not isinstance(raised, Failure):
                 raise self._failure(raised) from None
         finally:
-            self.engine.end(self.now)
+            self.engine.end(self.now, raised)
             try:
                 running.reset(self._token)
             except ValueError:  # an async generator is closed in another context

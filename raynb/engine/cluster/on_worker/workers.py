@@ -19,7 +19,7 @@ import ray
 
 from raynb.base import engine as slot
 from raynb.base import ids
-from raynb.base.config import RESOURCE_UNIT
+from raynb.base.config import RESOURCE_UNIT, Config
 from raynb.base.engine import Context, Packed
 from raynb.base.process import main_module, surroundings
 from raynb.base.ref import ObjectRef
@@ -30,6 +30,8 @@ from raynb.engine.cluster import bridge, rays, refs
 from raynb.engine.cluster.adapter import Adapter
 from raynb.engine.cluster.bridge import Value
 from raynb.engine.cluster.inspection.answering import ClusterDesk
+from raynb.engine.cluster.on_worker import ending
+from raynb.engine.cluster.on_worker.insisting import Cancelled, insist
 from raynb.engine.cluster.on_worker.reporter import Reporter
 from raynb.engine.cluster.side import Shared
 from raynb.engine.cluster.submission import ClusterCall, Static
@@ -43,7 +45,7 @@ from raynb.worker.output import WorkerStream
 class RunningCall:
     """The task that runs here, with its call and its actor."""
 
-    __slots__ = ("actor", "call", "heard", "left", "printed", "reporter")
+    __slots__ = ("actor", "call", "children", "heard", "left", "printed", "reporter")
 
     def __init__(self, call: ClusterCall, actor: ActorSpec | None, reporter: Reporter) -> None:
         self.call = call
@@ -52,6 +54,7 @@ class RunningCall:
         self.printed = False
         self.heard = 0  # `Reporter.heard` when it began
         self.left = False  # the person at its breakpoint's prompt wants it to end as cancelled
+        self.children: list[int] | None = None  # tasks that it has submitted, but for calls of actors
 
     def settle(self) -> None:
         """Has what a stream printed shown before it ends: its end carries no mark, as a value does."""
@@ -111,6 +114,14 @@ def end_child() -> None:
 
 def _owner() -> RunningCall | None:
     return running.get() or _latest
+
+
+def _is_cancelled(now: RunningCall, raised: BaseException) -> bool:
+    """Returns whether the task that runs here was cancelled, after its code has ended by ``raised``."""
+    try:
+        return bool(rays.context().is_canceled())
+    except (AttributeError, RuntimeError):  # an older Ray; an async actor
+        return ending.is_cancelled(raised, now.left)
 
 
 class Printed:
@@ -177,6 +188,11 @@ class TaskSide:
     def submitted(self, task: int, native: object, options: TaskOptions, actor: int, creates: bool) -> None:
         """Reports a submission of a nested task to the driver."""
         parent, scope = self.here()
+        now = _owner()
+        if now is not None and not actor:
+            if now.children is None:
+                now.children = []
+            now.children.append(task)
         told = (options.name, options.function_name, options.resources)
         self._here().add(("submit", task, told, scope, parent, actor, creates, time.time()))
 
@@ -226,6 +242,7 @@ class WorkerAdapter(Adapter):
         self.hosted: ActorSpec | None = None
         self.desk = ClusterDesk(nonce, self.reporter, _owner, self._is_busy)
         self.reporter.on_long = self.desk.listen
+        self.cancel = self._cancel
         self._restarted: bool | None = None
         self._functions: dict[str, Any] = {}
         for kind, fd in (("stdout", 1), ("stderr", 2)):
@@ -271,13 +288,34 @@ class WorkerAdapter(Adapter):
             reporter.after(bridge.marks.popitem()[1])
         reporter.began(now.call.task, at)
 
-    def end(self, now: RunningCall) -> None:
-        """Releases refs after a task."""
+    def end(self, now: RunningCall, raised: BaseException | None) -> None:
+        """Releases refs after a task; ``raised`` is what has ended its code."""
         global _latest
+        if raised is not None and now.children and _is_cancelled(now, raised):
+            self._insist(now, now.children)
         if self.ref_log:
             self.drain_log()
         if _latest is now:
             _latest = None
+
+    def _cancel(self, ref: ObjectRef[object], force: bool, recursive: bool) -> None:
+        """Cancels a task; one that does not notice ends with its worker."""
+        self.submission.cancel(ref, force, recursive)
+        if not force:
+            self._insist(_owner(), [ids.task_of(ref._id)])
+
+    def _insist(self, now: RunningCall | None, tasks: Sequence[int]) -> None:
+        """Ends those of these cancelled tasks that go on, as far as this process names them."""
+        reporter = self.reporter if now is None else now.reporter
+        named: Cancelled = {}
+        for task in tasks:
+            entry = self.refs.natives.get(ids.object_id(task, 1))
+            if entry is not None:
+                named[task] = entry[0], self.submission.streams.get(task) or entry[0]
+        if named:
+            told = bridge.kept(f"grace:{self.nonce}")
+            seconds = Config().cancel_grace if told is None else float(told)
+            insist(named, seconds, lambda task: reporter.add(("cancelled", task)))
 
     def function(self, static: Static, definition: list[Any] | None) -> Any:
         """Returns a function or class, loaded once."""

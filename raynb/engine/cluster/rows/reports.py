@@ -32,6 +32,7 @@ from raynb.engine.cluster.cluster_view import ClusterView
 from raynb.engine.cluster.inspection.asking import ClusterInspection
 from raynb.engine.cluster.rows.submitted import Rows
 from raynb.engine.named_later import NamedLater
+from raynb.exceptions import TaskCancelledError
 
 _now = time.monotonic
 #: Seconds of difference from which on two clocks differ, and a batch was not just on its way.
@@ -77,6 +78,8 @@ class Reports:
         self._later = later
         self._inspection = inspection
         rows.on_submitted, rows.worker_gone = self._replay, self._worker_gone
+        #: Says whether a task was cancelled from here; set once there is somebody who knows.
+        self.is_cancelled: Callable[[int], bool] = lambda task: False
         self._early: OrderedDict[int, list[Any]] = OrderedDict()
         self._rows_taken: dict[str, int] = {}  # reporter → how many rows of it came
         self._unread: deque[bytes] = deque()  # reports that `close_ended` has not seen
@@ -125,7 +128,7 @@ class Reports:
         handlers: dict[str, Callable[..., None]] = {
             "out": self._printed, "start": self._began, "end": self._ended, "actor": self.actor_changed,
             "submit": self._submitted_there, "hello": self._came, "machine": self._measured,
-            "answer": self._inspection.answered, "paused": self._paused,
+            "answer": self._inspection.answered, "paused": self._paused, "cancelled": self._cancelled_there,
         }  # fmt: skip
         with self._rows.lock:
             self._speaks, self._to_here = worker, behind - self._rows.wall
@@ -239,6 +242,8 @@ class Reports:
             row.started = row.started or times[0] + self._to_here
             store.put("tasks", row)
             return
+        if state == FAILED and kind == TaskCancelledError.__name__ and self.is_cancelled(task):
+            state = CANCELLED  # in a wait for a task that was cancelled with it
         add, (started, fetched, ran, ended) = self._to_here, times
         row.started, row.fetched, row.ran, row.ended = started + add, fetched + add, ran + add, ended + add
         row.error_type, row.error, row.size = kind, text, size
@@ -259,6 +264,13 @@ class Reports:
             self._rows.open[row.id] = [entry[0], _now()]
         self._rows.row_store.move_task(row, RUNNING)
         self._failed(row)  # which is none now
+
+    def _cancelled_there(self, task: int) -> None:
+        """Ends the row of a nested task that did not notice its cancellation: its worker was ended with it."""
+        row: TaskRow | None = self._rows.row_store.row("tasks", task)
+        if row is not None and row.state not in TASK_ENDED:
+            row.ended, row.error_type = _now(), TaskCancelledError.__name__
+            self._rows.row_store.move_task(row, CANCELLED)
 
     def actor_changed(self, actor: int, state: str, pid: int, cause: str) -> None:
         """Moves an actor's row to a state, with its process and its cause of death."""

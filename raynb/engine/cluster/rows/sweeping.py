@@ -25,13 +25,15 @@ class Sweeper:
     """
 
     def __init__(self, rows: Rows, failed: Callable[[TaskRow], None], over: Callable[[int], None],
-                 was_cancelled: Callable[[BaseException, int], bool]) -> None:  # fmt: skip
+                 was_cancelled: Callable[[BaseException, int], bool],
+                 is_cancelled: Callable[[int], bool]) -> None:  # fmt: skip
         """``over`` is called with the number of a call that has ended (see `NamedLater`); ``was_cancelled`` says of an
-        error and its task whether it only tells where a cancellation met it."""
+        error and its task whether it only tells where a cancellation met it, ``is_cancelled`` whether there was one."""
         self._rows = rows
         self._failed = failed
         self._over = over
         self._was_cancelled = was_cancelled
+        self._is_cancelled = is_cancelled
 
     def look(self) -> None:
         """Asks Ray about tasks without a report for a while; writes rows only if there are too many, or one has ended.
@@ -86,7 +88,8 @@ class Sweeper:
                 if self._was_cancelled(error, task):
                     error = TaskCancelledError(rays.hex_of(native))
                 kind, text = type(error).__name__, str(error)
-            state = CANCELLED if carried is None and kind == "TaskCancelledError" else FAILED
+            mine = carried is None or self._is_cancelled(task)  # else it is the error of a task that it waited for
+            state = CANCELLED if mine and kind == TaskCancelledError.__name__ else FAILED
         with self._rows.lock:
             self._rows.open.pop(task, None)
             self._over(rays.number_of(native))
