@@ -22,6 +22,7 @@ class FakeEngine:
         self.ref_log: deque[int] = deque()
         self.new_ref = OwnRef
         self.asked: list[tuple[Any, ...]] = []
+        self.elsewhere: set[int] = set()  # tasks that only another process can cancel
         self.pulls = 0
         self.output: list[Output] = []
         self.on_output: list[Any] = []
@@ -55,8 +56,10 @@ class FakeEngine:
     def kinds(self, objects: Any) -> dict[int, str]:
         return {}
 
-    def cancel(self, ref: Any, force: bool, recursive: bool) -> None:
-        self.asked.append(("cancel", ref._id, force, recursive))
+    def cancel_task(self, task: int, force: bool = False) -> None:
+        if task in self.elsewhere:
+            raise ValueError("that task was submitted by another task")
+        self.asked.append(("cancel_task", task, force))
 
     def cancel_scope(self, scope: int) -> tuple[int, int]:
         rows = [row for row in self.picture.tasks if row.scope == scope]

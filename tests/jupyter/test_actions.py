@@ -19,7 +19,7 @@ from raynb.base.ids import object_id
 from raynb.base.process import trace
 from raynb.base.process.registry import Registry
 from raynb.base.ref import OwnRef
-from raynb.base.rows import ALIVE, DEAD, ActorRow, KernelRow, ObjectRow, Output, Snapshot
+from raynb.base.rows import ALIVE, DEAD, TASK_ENDED, ActorRow, KernelRow, ObjectRow, Output, Snapshot
 from raynb.exceptions import RuntimeGoneError
 from raynb.jupyter.output.shown import uncounted
 from raynb.jupyter.reports import doctor, text_tables
@@ -43,9 +43,17 @@ def engine() -> FakeEngine:
 
 def test_cancelling_a_running_task(engine: FakeEngine) -> None:
     assert actions.cancel_task(engine, 2) == "Cancelling slow."
-    assert engine.asked == [("cancel", object_id(2, 1), False, True)]
-    # The ref that was made for it is counted up and down.
-    assert list(engine.ref_log) == [~object_id(2, 1), object_id(2, 1)]
+    assert engine.asked == [("cancel_task", 2, False)]
+
+
+def test_cancelling_what_only_another_process_can_cancel(engine: FakeEngine) -> None:
+    engine.elsewhere.add(2)
+    with pytest.raises(actions.ActionError, match="slow: that task was submitted by another task"):
+        actions.cancel_task(engine, 2)
+    with pytest.raises(actions.ActionError, match="slow: that task was submitted by another task"):
+        actions.cancel_group(engine, "slow")
+    others = len([row for row in engine.picture.tasks if row.state not in TASK_ENDED]) - 1
+    assert actions.cancel_all(engine).startswith(f"Cancelling {others} ")
 
 
 def test_cancelling_what_has_ended_says_so(engine: FakeEngine) -> None:
@@ -157,7 +165,7 @@ def test_a_click_on_a_row_of_a_former_runtime_does_nothing(engine: FakeEngine) -
     assert "was restarted while you looked" in refused["text"]
     assert engine.asked == []
     assert actions.answer(engine, click | {"runtime": f"{engine.nonce:x}"})["ok"]
-    assert engine.asked == [("cancel", object_id(2, 1), False, True)]
+    assert engine.asked == [("cancel_task", 2, False)]
 
 
 def test_requests_without_a_runtime(engine: FakeEngine) -> None:

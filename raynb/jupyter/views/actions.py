@@ -80,15 +80,22 @@ def _find_object(engine: DriverEngine, object_id: int) -> ObjectRow:
     return found[0]
 
 
-def _cancel_rows(engine: DriverEngine, rows: list[TaskRow], force: bool) -> int:
-    done = 0
+def _cancel_rows(engine: DriverEngine, rows: list[TaskRow], force: bool) -> tuple[int, str]:
+    """Cancels those that have not ended; returns how many, and why another one could not be, "" if none.
+
+    On a cluster only the process that has submitted a task can cancel it; with that process's own task it goes, too.
+    """
+    done, refused = 0, ""
     for row in rows:
         if row.state in TASK_ENDED or row.kind == ACTOR_CREATION_TASK:
             continue
-        # Ray refuses force for actor tasks; a group may hold both kinds.
-        engine.cancel(counted_ref(engine, ids.object_id(row.id, 1)), force and not row.actor, True)
-        done += 1
-    return done
+        try:
+            # Ray refuses force for actor tasks; a group may hold both kinds.
+            engine.cancel_task(row.id, force and not row.actor)
+            done += 1
+        except ValueError as error:
+            refused = str(error)
+    return done, refused
 
 
 def cancel_task(engine: DriverEngine, task: int, force: bool = False) -> str:
@@ -104,14 +111,18 @@ def cancel_task(engine: DriverEngine, task: int, force: bool = False) -> str:
         return f"{row.name} has already ended ({row.state.lower()})."
     if row.kind == ACTOR_CREATION_TASK:
         raise ActionError(f"{row.name} creates an actor; kill the actor instead.")
-    _cancel_rows(engine, [row], force)
+    _, refused = _cancel_rows(engine, [row], force)
+    if refused:
+        raise ActionError(f"{row.name}: {refused}")
     return f"Cancelling {row.name}."
 
 
 def cancel_group(engine: DriverEngine, name: str, scope: int | None = None, force: bool = False) -> str:
     """Cancels every unfinished task of one function (of one cell, if ``scope`` is given)."""
     rows = [r for r in engine.snapshot().tasks if r.name == name and (scope is None or r.scope == scope)]
-    done = _cancel_rows(engine, rows, force)
+    done, refused = _cancel_rows(engine, rows, force)
+    if refused and not done:
+        raise ActionError(f"{name}: {refused}")
     return f"Cancelling {counted(done, 'task')} of {name}." if done else f"No task of {name} is unfinished."
 
 
@@ -123,7 +134,7 @@ def cancel_cell(engine: DriverEngine, scope: int) -> str:
 
 def cancel_all(engine: DriverEngine, force: bool = False) -> str:
     """Cancels every unfinished task."""
-    return f"Cancelling {counted(_cancel_rows(engine, engine.snapshot().tasks, force), 'task')}."
+    return f"Cancelling {counted(_cancel_rows(engine, engine.snapshot().tasks, force)[0], 'task')}."
 
 
 def _actor_title(row: ActorRow) -> str:
