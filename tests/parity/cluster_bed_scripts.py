@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from cluster_bed_tools import WAIT, bed, check, connect, ended, raised, script, until
@@ -165,6 +166,33 @@ def what_belongs_to_a_driver_that_is_killed_ends_and_what_is_detached_stays() ->
     kept = raynb.get_actor("kept")
     assert raynb.get(kept.ready.remote(), timeout=WAIT)
     raynb.kill(kept)
+
+
+@check
+def a_cancel_interrupts_a_task() -> None:
+    connect()
+    folder = Path(tempfile.mkdtemp())
+
+    @raynb.remote(num_cpus=0, max_retries=0)
+    def tells_of_an_interrupt(begun: Path, heard: Path) -> None:
+        try:
+            begun.touch()
+            while True:
+                time.sleep(0.01)
+        except KeyboardInterrupt:
+            heard.touch()
+            raise
+
+    controls = raynb.runtime().engine._controls
+    grace, controls._grace = controls._grace, 10 * WAIT  # its worker is not ended instead
+    try:
+        ref = tells_of_an_interrupt.remote(folder / "begun", folder / "heard")
+        until((folder / "begun").exists, "the task to run")
+        raynb.cancel(ref)
+        until((folder / "heard").exists, "the interrupt")
+        assert type(raised(lambda: raynb.get(ref, timeout=WAIT))) is raynb.exceptions.TaskCancelledError
+    finally:
+        controls._grace = grace
 
 
 @check

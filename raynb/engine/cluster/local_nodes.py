@@ -197,7 +197,9 @@ def _free_port() -> int:
 
 
 def _main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A Ctrl-C is the kernel's. It is not ignored: the nodes' workers would inherit that, and no cancel interrupts a
+    # task then.
+    signal.signal(signal.SIGINT, lambda *_: None)
     program = _Program()
     try:
         for line in sys.stdin:

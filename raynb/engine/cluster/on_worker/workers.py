@@ -7,6 +7,7 @@ import contextvars
 import os
 import pickle
 import random
+import signal
 import sys
 import threading
 import time
@@ -89,10 +90,21 @@ def engine_by_nonce(nonce: int) -> WorkerAdapter:
         if engine is None:
             if not _engines:
                 os.register_at_fork(after_in_child=_after_fork)
+                _hear_interrupts()
             questions.refuse_questions()
             engine = _engines[nonce] = WorkerAdapter(nonce, rays.context().namespace)
             refs.register(engine)
     return engine
+
+
+def _hear_interrupts() -> None:
+    """Has Ray's cancels interrupt what runs here, also on a node that was started with SIGINT ignored.
+
+    So are commands in the background of a shell script, and their children.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        with contextlib.suppress(ValueError):  # not the main thread: calls of async actors are cancelled otherwise
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _after_fork() -> None:
