@@ -51,7 +51,7 @@ class Reloads:
     def changed(self) -> list[str]:
         """Returns the modules that were loaded again since the last call."""
         found = []
-        for name, module in list(sys.modules.items()):
+        for name, module in sys.modules.copy().items():
             if not isinstance(module, ModuleType):
                 continue
             spec = module.__dict__.get("__spec__")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from raynb.base.process import surroundings as taken
+from raynb.jupyter.cells import kernel_state
 from raynb.jupyter.cells.surroundings import Surroundings
 
 
@@ -26,6 +27,29 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Surroundings:
     found = Surroundings(made)
     monkeypatch.setattr(found, "_shows_differently", lambda: False)
     return found
+
+
+class Growing(dict[str, Any]):
+    """A table to which another thread adds while it is gone through."""
+
+    def items(self) -> Any:
+        for item in list(super().items()):
+            self[f"new {len(self)}"] = 0
+            yield item
+        raise RuntimeError("dictionary changed size during iteration")
+
+
+def test_what_another_thread_imports_meanwhile_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    loud = logging.getLogger("raynb-test-loud")
+    monkeypatch.setattr(logging.root.manager, "loggerDict", Growing({"loud": loud}))
+    monkeypatch.setattr(loud, "level", 17)
+    assert kernel_state.logging_levels()["loggers"] == {"loud": 17}
+    display = Growing({"width": 1, "html": Growing({"border": 2})})
+    config = SimpleNamespace(_global_config={"display": display}, _registered_options={})
+    monkeypatch.setitem(sys.modules, "pandas._config.config", config)
+    assert kernel_state.pandas_options({"display.html.border"}) == {"display.html.border": 2}
+    monkeypatch.setitem(sys.modules, "matplotlib", SimpleNamespace(rcParams=Growing({"lines": 3})))
+    assert kernel_state.rc_options(set()) == {"lines": 3}
 
 
 def test_a_thread_that_submits_while_another_looks_takes_what_that_one_has_seen(

@@ -151,7 +151,7 @@ def uninstall() -> None:
     if not installed():
         return
     sys.meta_path.remove(_finder)
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         if isinstance(module, StandIn):
             del sys.modules[name]
     if _own_variable:

@@ -29,16 +29,25 @@ def environment(base: Mapping[str, str], touched: set[str]) -> dict[str, str | N
         base: the environment when the extension was loaded.
         touched: names that differed before; those that differ now are added.
     """
-    now = dict(os.environ)
+    now = _variables()
     touched.update(name for name in now.keys() | base.keys() if now.get(name) != base.get(name))
     return {name: now.get(name) for name in sorted(touched)}
+
+
+def _variables() -> dict[str, str]:
+    while True:
+        try:
+            return dict(os.environ)
+        except KeyError:  # another thread has removed one meanwhile
+            continue
 
 
 def logging_levels() -> dict[str, Any]:
     """Returns levels of all loggers that have one, and the root's handlers that another process can have too."""
     manager = logging.root.manager
+    # A copy, which is made at once: another thread imports what has loggers, while a runtime starts for example.
     loggers = {
-        name: logger.level for name, logger in sorted(manager.loggerDict.items())
+        name: logger.level for name, logger in sorted(manager.loggerDict.copy().items())
         if isinstance(logger, logging.Logger) and logger.level
     }  # fmt: skip
     found = [described(handler) for handler in logging.root.handlers]
@@ -107,7 +116,7 @@ def pandas_options(touched: set[str]) -> dict[str, Any] | None:
 
 def _flat(table: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
-    for name, value in table.items():
+    for name, value in table.copy().items():  # another thread may be in the middle of importing pandas
         nested = isinstance(value, dict)
         found.extend(_flat(value, f"{prefix}{name}.") if nested else [(prefix + name, value)])
     return found
@@ -125,7 +134,7 @@ def rc_options(touched: set[str]) -> dict[str, Any] | None:
     if now is None:
         return None
     defaults = getattr(matplotlib, "rcParamsDefault", {})
-    for name, value in dict.items(now):
+    for name, value in dict.copy(now).items():
         if not name.startswith(NOT_STYLE) and dict.get(defaults, name) != value:
             touched.add(name)
     return {name: dict.__getitem__(now, name) for name in sorted(touched)}

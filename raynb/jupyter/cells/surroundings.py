@@ -177,7 +177,7 @@ class Surroundings:
     def _look_at_displays(self) -> None:
         shell = self.notebook.shell
         rc, pandas = kernel_state.rc_raw(), kernel_state.pandas_raw()
-        self._displays = (dict(dict.items(rc)) if rc is not None else None, kernel_state.numpy_raw(),
+        self._displays = (dict.copy(rc) if rc is not None else None, kernel_state.numpy_raw(),
                           _copied(pandas) if pandas is not None else None, kernel_state.figures_raw(shell))  # fmt: skip
         self._take("numpy", kernel_state.numpy_options())
         self._take("pandas", kernel_state.pandas_options(self._touched["pandas"]))
@@ -243,7 +243,8 @@ _ORDER = ("path", "cwd", "env", "logging", "warnings", "numpy", "pandas", "matpl
 
 
 def _copied(table: dict[str, Any]) -> dict[str, Any]:
-    return {name: _copied(value) if isinstance(value, dict) else value for name, value in table.items()}
+    own = table.copy()  # at once: another thread may be in the middle of importing what has the table
+    return {name: _copied(value) if isinstance(value, dict) else value for name, value in own.items()}
 
 
 def _all_futures() -> int:
