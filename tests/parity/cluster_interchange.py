@@ -119,3 +119,18 @@ def what_ray_raises_around_a_cancelled_task_is_its_cancellation() -> None:
     made = translate(Bare())
     assert isinstance(made, raynb.exceptions.RayTaskError), repr(made)
     assert isinstance(made, TypeError), repr(made)
+
+
+@check
+def an_actor_of_another_namespace_is_told_of() -> None:
+    class Elsewhere:
+        def ping(self) -> int:
+            return 1
+
+    made = raynb.remote(num_cpus=0)(Elsewhere).options(name="apart", namespace="another room").remote()
+    assert raynb.get(made.ping.remote(), timeout=WAIT) == 1
+    text = str(raised(lambda: raynb.get_actor("apart")))
+    assert "in the namespace 'another room'" in text, text
+    assert "c.Raynb.namespace" in text, text
+    assert "another room" not in str(raised(lambda: raynb.get_actor("nowhere")))
+    assert raynb.get(raynb.get_actor("apart", namespace="another room").ping.remote(), timeout=WAIT) == 1

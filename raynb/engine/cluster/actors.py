@@ -104,7 +104,16 @@ class ClusterActors:
     def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[object], ActorSpec]:
         """Returns the handle's ref and the spec of a live named actor; raises `ValueError` if there is none."""
         self._engine.check_alive()
-        handle = rays.get_actor(name, namespace=namespace or self._namespace or None)
+        try:
+            handle = rays.get_actor(name, namespace=namespace or self._namespace or None)
+        except ValueError as error:
+            others = [repr(other) for other, named in self.actor_names(None) if named == name]
+            if not others:
+                raise
+            told = f"An actor of this name is in the namespace {' and in '.join(others)}: give that as namespace="
+            if not namespace:  # that of this runtime, which is another one after each start if nobody has named it
+                told += ", or start the runtime with it (init(namespace=...), c.Raynb.namespace)"
+            raise ValueError(f"{error} {told}.") from None
         return self.adopt_handle(handle, name)
 
     def _actor_shared(self, spec: ActorSpec) -> tuple[ObjectRef[object], ActorSpec]:
