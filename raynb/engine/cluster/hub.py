@@ -138,7 +138,9 @@ def make_hub(nonce: int, env: dict[str, Any] | None = None) -> Any:
     """Starts the hub beside the driver, where it lives as long as the driver can."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    where = NodeAffinitySchedulingStrategy(rays.context().get_node_id(), soft=True)
+    # Not soft: while this node is busy Ray would take another one, with which the hub can be lost. Without this node
+    # there is no driver either.
+    where = NodeAffinitySchedulingStrategy(rays.context().get_node_id(), soft=False)
     cls = rays.remote(Hub, num_cpus=0, max_concurrency=10_000, max_restarts=-1)
     return cls.options(
         name=name_of(nonce), namespace=NAMESPACE, scheduling_strategy=where, get_if_exists=True, runtime_env=env or None
