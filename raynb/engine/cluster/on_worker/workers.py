@@ -12,8 +12,8 @@ import sys
 import threading
 import time
 import warnings
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 import ray
@@ -42,6 +42,8 @@ from raynb.worker import questions
 from raynb.worker.engine import forks
 from raynb.worker.output import WorkerStream
 
+MAX_CHILDREN = 10_000  # tasks of a running one that end with it: one that coordinates may submit without end
+
 
 class RunningCall:
     """The task that runs here, with its call and its actor."""
@@ -55,7 +57,7 @@ class RunningCall:
         self.printed = False
         self.heard = 0  # `Reporter.heard` when it began
         self.left = False  # the person at its breakpoint's prompt wants it to end as cancelled
-        self.children: list[int] | None = None  # tasks that it has submitted, but for calls of actors
+        self.children: deque[int] | None = None  # the latest tasks that it has submitted, but for calls of actors
 
     def settle(self) -> None:
         """Has what a stream printed shown before it ends: its end carries no mark, as a value does."""
@@ -203,7 +205,7 @@ class TaskSide:
         now = _owner()
         if now is not None and not actor:
             if now.children is None:
-                now.children = []
+                now.children = deque(maxlen=MAX_CHILDREN)
             now.children.append(task)
         told = (options.name, options.function_name, options.resources)
         self._here().add(("submit", task, told, scope, parent, actor, creates, time.time()))
@@ -316,7 +318,7 @@ class WorkerAdapter(Adapter):
         if not force:
             self._insist(_owner(), [ids.task_of(ref._id)])
 
-    def _insist(self, now: RunningCall | None, tasks: Sequence[int]) -> None:
+    def _insist(self, now: RunningCall | None, tasks: Iterable[int]) -> None:
         """Ends those of these cancelled tasks that go on, as far as this process names them."""
         reporter = self.reporter if now is None else now.reporter
         named: Cancelled = {}
