@@ -306,7 +306,7 @@ class WorkerAdapter(Adapter):
         """Releases refs after a task; ``raised`` is what has ended its code."""
         global _latest
         if raised is not None and now.children and _is_cancelled(now, raised):
-            self._insist(now, now.children)
+            self._insist(now, list(now.children))  # a copy: a thread of the task may go on submitting
         if self.ref_log:
             self.drain_log()
         if _latest is now:
