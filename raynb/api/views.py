@@ -50,7 +50,7 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
         >>> len(ray.timeline()) > 0
         True
     """
-    events = trace(current().snapshot())
+    events = trace(current().snapshot(settled=True))
     if filename is None:
         return events
     with open(filename, "w") as file:

@@ -211,8 +211,11 @@ class Groups(Protocol):
 class Observes(Protocol):
     """Shows tasks, actors, objects, workers and resources."""
 
-    def snapshot(self) -> Snapshot:
-        """Returns the rows of everything (inside a task of a cluster: its resources only)."""
+    def snapshot(self, settled: bool = False) -> Snapshot:
+        """Returns the rows of everything (inside a task of a cluster: its resources only).
+
+        ``settled``: after what the workers of a cluster have still to tell of tasks that have ended.
+        """
 
     def changes(self, since: int) -> Snapshot:
         """Returns the rows that changed after version ``since`` (all rows if that is too old)."""

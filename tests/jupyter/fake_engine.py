@@ -35,7 +35,7 @@ class FakeEngine:
     def driver(self) -> FakeEngine:
         return self
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, settled: bool = False) -> Snapshot:
         return self.picture
 
     def changes(self, since: int) -> Snapshot:

@@ -13,6 +13,9 @@ from cluster_tools import WAIT, In, check, engine, raised, until
 import raynb
 from raynb.base import ids
 from raynb.base.rows import RUNNING
+from raynb.engine.cluster import driver
+from raynb.engine.cluster.rows import submitted
+from raynb.util.state import list_tasks
 
 
 def worker_of(name: str) -> Any:
@@ -160,3 +163,26 @@ def breakpoints_and_post_mortems() -> None:
         assert asked(worker, "debug", session, "line", "q")[1] is None
     finally:
         inspection.on_pause.remove(points.append)
+
+
+@check
+def who_asks_once_is_told_of_all_that_has_ended() -> None:
+    @raynb.remote
+    def counted_once(n: int) -> int:
+        return n
+
+    before = driver.SETTLE_SECONDS, submitted.WORD_SECONDS
+    driver.SETTLE_SECONDS = submitted.WORD_SECONDS = WAIT  # a busy machine takes longer
+    try:
+        refs = [counted_once.remote(n) for n in range(6)]
+        raynb.get(refs[:3], timeout=WAIT)  # these rows end as their values are read, the others' when they are reported
+        assert len(raynb.wait(refs, num_returns=6, timeout=WAIT)[0]) == 6
+        told = [event for event in raynb.timeline() or [] if event["name"] == "counted_once"]
+        assert len(told) == 6, told
+        refs.append(counted_once.remote(6))
+        raynb.get(refs[-1], timeout=WAIT)
+        rows = list_tasks(filters=[("name", "=", "counted_once")], detail=True)
+        assert [row.state for row in rows] == ["FINISHED"] * 7
+        assert all(row.worker_pid for row in rows)
+    finally:
+        driver.SETTLE_SECONDS, submitted.WORD_SECONDS = before

@@ -43,6 +43,8 @@ from raynb.engine.named_later import NamedLater
 from raynb.engine.output import TaskOutput
 
 _now = time.monotonic
+#: Seconds that a picture waits for reports: longer than a worker gathers them, and the hub.
+SETTLE_SECONDS = 2.0
 
 
 def _print(text: str) -> None:
@@ -278,8 +280,19 @@ class ClusterEngine(Adapter):
             guarded("looking after the cluster's tasks", step)
 
     # -- views ---------------------------------------------------------------------------------
-    def snapshot(self) -> Snapshot:
-        """Returns the rows of everything (`changes` since the beginning)."""
+    def snapshot(self, settled: bool = False) -> Snapshot:
+        """Returns the rows of everything (`changes` since the beginning).
+
+        Args:
+            settled: first wait for what workers have still to tell of tasks that have ended. They gather it for a
+                second while nobody looks; of who died in it nothing comes, so it takes two at the most.
+        """
+        if settled:
+            self.check_alive()
+            self._side.listener.looked_at = _now()
+            end = _now() + SETTLE_SECONDS
+            while self._rows.is_word_due() and _now() < end:
+                time.sleep(0.02)
         return self.changes(-1)
 
     def changes(self, since: int) -> Snapshot:

@@ -313,6 +313,14 @@ def stored(natives: Sequence[object]) -> set[object]:
     return {native for native, about in found.items() if about["node_ids"] or about.get("did_spill")}
 
 
+def is_any_over(natives: Sequence[Any]) -> bool:
+    """Returns whether a task of these refs has ended, as far as Ray can say now."""
+    try:
+        return bool(natives and wait(natives, num_returns=1, timeout=0, fetch_local=False)[0])
+    except ray.exceptions.RayError:
+        return False  # a node dies
+
+
 def hex_of(native: Any) -> str:
     """Returns the id that our ref of one of Ray's shows: Ray's; "" through Ray Client, where it is raynb's own."""
     return str(native.hex()) if type(native) is ray.ObjectRef else ""

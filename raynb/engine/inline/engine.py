@@ -315,7 +315,7 @@ class InlineEngine:
     def check_invariants(self) -> None:
         """Does nothing: there is no machine here."""
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, settled: bool = False) -> Snapshot:  # they always are
         """Returns the rows of everything (`changes` since the beginning)."""
         return self.changes(-1)
 

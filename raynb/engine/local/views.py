@@ -32,7 +32,7 @@ class Views:
         if not self._loop.health.broken:
             self._loop.drain_logs(now)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, settled: bool = False) -> Snapshot:  # they always are
         """Returns the rows of everything (`changes` since the beginning)."""
         return self.changes(-1)
 

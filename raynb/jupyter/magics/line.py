@@ -286,13 +286,13 @@ class LineMagics(Magics):
             raise UsageError(f"%raynb dashboard: {error}") from None
 
     def _tasks(self, rest: str) -> None:
-        print(text_tables.tasks(self.notebook.with_items(self._engine().snapshot()), rest))
+        print(text_tables.tasks(self.notebook.with_items(self._engine().snapshot(settled=True)), rest))
 
     def _actors(self, rest: str) -> None:
-        print(text_tables.actors(self._engine().snapshot()))
+        print(text_tables.actors(self._engine().snapshot(settled=True)))
 
     def _objects(self, rest: str) -> None:
-        print(text_tables.objects(self._engine().snapshot(), reporting.labels_of(self.notebook)))
+        print(text_tables.objects(self._engine().snapshot(settled=True), reporting.labels_of(self.notebook)))
 
     def _logs(self, rest: str) -> None:
         reporting.logs(self.notebook, self._engine(), rest)
@@ -382,11 +382,11 @@ def _show_config(magics: LineMagics, rest: str) -> None:
 
 
 def _workers(magics: LineMagics, rest: str) -> None:
-    print(text_tables.workers(magics._engine().snapshot()))
+    print(text_tables.workers(magics._engine().snapshot(settled=True)))
 
 
 def _nodes(magics: LineMagics, rest: str) -> None:
-    print(text_tables.nodes(magics._engine().snapshot()))
+    print(text_tables.nodes(magics._engine().snapshot(settled=True)))
 
 
 def _scale(magics: LineMagics, rest: str) -> None:

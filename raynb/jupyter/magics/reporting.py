@@ -59,7 +59,7 @@ def _replay(notebook: Notebook, engine: DriverEngine, text: str) -> None:
     if scope is None:
         raise UsageError(f"%raynb logs: --cell takes the number of a cell, got {text.strip()!r}.")
     outputs = [output for output in engine.logs() if output.scope == scope]
-    failed = [row for row in engine.snapshot().tasks if row.scope == scope and row.state == FAILED]
+    failed = [row for row in engine.snapshot(settled=True).tasks if row.scope == scope and row.state == FAILED]
     if not (outputs or failed):
         print(f"The tasks of {cell_name(scope)} have shown nothing that is still known.")
         return
@@ -91,7 +91,7 @@ def timeline(notebook: Notebook, engine: DriverEngine, rest: str) -> Any:
     from raynb.jupyter.reports.timeline import Timeline
     from raynb.jupyter.reports.timing import cut, latest_scope
 
-    picture = notebook.with_items(engine.snapshot())
+    picture = notebook.with_items(engine.snapshot(settled=True))
     scope = cell_number(rest) or latest_scope(picture)
     found = cut(picture, scope, cell_name(scope), notebook.serialisation_log.of(scope), labels_of(notebook))
     if found is None:

@@ -186,7 +186,7 @@ def _versions() -> list[tuple[str, str]]:
 
 def report(notebook: Notebook, engine: DriverEngine, labels: Labels) -> str:
     """Returns the page."""
-    picture: Snapshot = notebook.with_items(engine.snapshot())
+    picture: Snapshot = notebook.with_items(engine.snapshot(settled=True))
     when = time.strftime("%Y-%m-%d %H:%M:%S")
     overview = "".join(
         f'<tr><th scope="row">{html.escape(what)}</th><td>{html.escape(value)}</td></tr>'

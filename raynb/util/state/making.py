@@ -39,7 +39,7 @@ class Source:
     def now(cls) -> Source:
         """Returns a new picture of the running runtime."""
         context = ray.get_runtime_context()
-        return cls(engine().snapshot(), context.get_job_id(), context.get_node_id(), "127.0.0.1")
+        return cls(engine().snapshot(settled=True), context.get_job_id(), context.get_node_id(), "127.0.0.1")
 
     @functools.cached_property
     def _places(self) -> dict[int, tuple[str | None, str]]:

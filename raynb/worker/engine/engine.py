@@ -231,7 +231,7 @@ class WorkerEngine:
         context.restarted = self.restarted
         return context
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, settled: bool = False) -> Snapshot:
         """Returns the rows of everything (`changes` since the beginning)."""
         return self.requests.call("snapshot")  # type: ignore[no-any-return]
 

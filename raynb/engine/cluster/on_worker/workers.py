@@ -426,7 +426,7 @@ class WorkerAdapter(Adapter):
             namespace=self.namespace,  # as Ray: the job's, in an actor of another namespace too
         )  # fmt: skip
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, settled: bool = False) -> Snapshot:
         """Returns the rows of everything (`changes` since the beginning)."""
         return self.changes(-1)
 

@@ -229,6 +229,7 @@ class Reports:
         number, task = task, self._later.number_of(task)
         self._later.over(number)
         rows.open.pop(task, None)
+        rows.untold.pop(task, None)
         row: TaskRow | None = store.row("tasks", task)
         if row is None:
             self._keep_early(task, ("end", task, state, times, kind, text, size))

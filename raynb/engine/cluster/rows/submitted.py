@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import deque
@@ -40,6 +41,10 @@ _now = time.monotonic
 INLINE_MAX_BYTES = 100 * 1024  # bytes up to which Ray keeps values in memory
 #: Returns of one task that are counted.
 MAX_RETURNS = 10_000
+#: Seconds after which no word of an ended task is expected any more: its worker has died.
+WORD_SECONDS = 5.0
+#: Open tasks that one look asks Ray for.
+MAX_ASKED = 1000
 
 
 def _write(write: Callable[..., None], *given: object) -> None:
@@ -80,6 +85,8 @@ class Rows:
         self._reader = 0  # the thread that writes rows
         #: Tasks whose values were read, and when. A report tells more of their ends, if there is one.
         self._values_read: dict[int, float] = {}
+        #: Those of them whose workers have not told yet where and when they ran.
+        self.untold: dict[int, float] = {}
 
     @property
     def wall(self) -> float:
@@ -159,12 +166,24 @@ class Rows:
             if row is None or row.state in TASK_ENDED or row.kind == ACTOR_CREATION_TASK or task in self.open:
                 continue
             row.ended, row.started = at, row.started or at
+            self.untold[task] = at
             self._row_store.move_task(row, FINISHED)
             actor: ActorRow | None = self._row_store.row("actors", row.actor) if row.actor else None
             if actor is not None and actor.state == PENDING_CREATION:  # it has answered
                 actor.state = ALIVE
                 self._row_store.put("actors", actor)
             self.object_rows(row)
+
+    def is_word_due(self) -> bool:
+        """Returns whether a task has ended a short while ago and its worker has still to tell of it."""
+        self.read_all()
+        with self.lock:
+            since = _now() - WORD_SECONDS
+            self.untold = {task: at for task, at in self.untold.items() if at > since}
+            if self.untold:
+                return True
+            left = [entry[0] for entry in itertools.islice(self.open.copy().values(), MAX_ASKED)]
+        return rays.is_any_over(left)
 
     def object_rows(self, row: TaskRow) -> None:
         """Enters rows of a finished task's objects."""
