@@ -23,6 +23,9 @@ STARVED_SECONDS = 0.01  # a receive that finds no memory takes so long
 _MAX_DESCRIPTORS = 8
 _ANCILLARY = socket.CMSG_SPACE(_MAX_DESCRIPTORS * array.array("i").itemsize) if hasattr(socket, "CMSG_SPACE") else 0
 _FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0) | socket.MSG_DONTWAIT
+#: A write to a peer that is gone is an error, and no SIGPIPE: scripts let that end the process, as it does by default.
+NO_SIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0)
+_NO_SIGPIPE: int | None = getattr(socket, "SO_NOSIGPIPE", None)  # where the system has it instead (macOS)
 
 
 class Closed(Exception):
@@ -33,6 +36,8 @@ def pair() -> tuple[socket.socket, socket.socket]:
     """Returns two connected sockets, both non-inheritable."""
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     for end in (left, right):
+        if _NO_SIGPIPE is not None:
+            end.setsockopt(socket.SOL_SOCKET, _NO_SIGPIPE, 1)
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             try:
                 end.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
@@ -87,12 +92,13 @@ class Channel:
         try:
             while unsent:
                 view, fds = unsent[0]
-                if fds:
-                    sent = socket.send_fds(self.sock, [view], fds)
+                if fds:  # not `socket.send_fds`, which drops the flags
+                    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
+                    sent = self.sock.sendmsg([view], [rights], NO_SIGNAL)
                     for fd in fds:
                         os.close(fd)  # the sender dup'ed them for this message
                 else:
-                    sent = self.sock.send(view)
+                    sent = self.sock.send(view, NO_SIGNAL)
                 if sent == len(view):
                     unsent.popleft()
                     self.out += 1

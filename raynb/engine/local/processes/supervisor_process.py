@@ -15,7 +15,7 @@ from raynb.base.process.limits import remedy
 from raynb.engine.loop.connections import with_fds
 from raynb.exceptions import RaySystemError
 from raynb.wire import messages as w
-from raynb.wire.channel import Channel, pair
+from raynb.wire.channel import NO_SIGNAL, Channel, pair
 from raynb.worker import burial
 
 _BOOT = (
@@ -85,7 +85,7 @@ class Supervised:
     def configure(self, settings: dict[str, Any]) -> None:
         """Sends the settings of workers to the supervisor, before any other message."""
         blob = pickle.dumps(settings, 5)
-        self._socket.sendall(len(blob).to_bytes(4, "little") + blob)
+        self._socket.sendall(len(blob).to_bytes(4, "little") + blob, NO_SIGNAL)
         self._socket.setblocking(False)
 
     def spawn(self, worker: int, settings: dict[str, Any], shared: tuple[int, ...]) -> tuple[Channel, Channel, Any]:
