@@ -67,3 +67,18 @@ def cancelled(task: str) -> tuple[Location, tuple[str, str]]:
         task: the task's id in hex.
     """
     return ends.cancelled(task), ("TaskCancelledError", "cancelled")
+
+
+_class_name = vars(type)["__name__"].__get__  # whatever the class's own class does with its attributes
+
+
+def untold(raised: BaseException, broken: BaseException) -> RuntimeError:
+    """Returns what is told in place of an exception that cannot even be asked for its class.
+
+    Args:
+        raised: the exception.
+        broken: what asking has raised.
+    """
+    name, why = _class_name(type(raised)), _class_name(type(broken))
+    told = RuntimeError(f"it raised {name}, of which nothing else can be told: asked for its class, that raises {why}")
+    return told.with_traceback(vars(BaseException)["__traceback__"].__get__(raised))

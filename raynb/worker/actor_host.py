@@ -142,7 +142,7 @@ class ActorHost:
         except BaseException as raised:
             ran = _now()
             packed, flags, error = executor.failure(running, raised)
-            raised.with_traceback(None)
+            BaseException.with_traceback(raised, None)
         # Whoever hears of the end may let the actor go: its `__del__` must not wait for this thread's last steps.
         function = result = None
         self._end(run, running, packed, flags, error, started, fetched, ran)
@@ -181,7 +181,7 @@ class ActorHost:
         except BaseException as raised:
             ran = _now()
             packed, flags, error = executor.failure(running, raised)
-            raised.with_traceback(None)
+            BaseException.with_traceback(raised, None)
         function = result = None
         self._end(run, running, packed, flags, error, started, fetched, ran)
 

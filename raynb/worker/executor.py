@@ -225,7 +225,7 @@ class TaskExecutor:
     @staticmethod
     def _cut(raised: BaseException) -> None:
         """Clears the error's frames, which hold the arguments."""
-        raised.with_traceback(None)  # not set by name: a frozen dataclass refuses that
+        BaseException.with_traceback(raised, None)  # not set by name: a frozen dataclass refuses that
 
     def finish(self, run: w.Run, running: RunningTask, packed: Any, flags: int, error: tuple[str, str],
                started: float, fetched: float, ran: float) -> None:  # fmt: skip
@@ -301,6 +301,12 @@ class TaskExecutor:
     # -- failures ------------------------------------------------------------------------------
     def failure(self, running: RunningTask, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:
         """Returns (results, flags, (type, text)) of a task that raised."""
+        try:
+            return self._failure(running, raised)
+        except BaseException as broken:  # even a look at the class of what it raised runs the user's code, which raises
+            return self._failure(running, failures.untold(raised, broken))
+
+    def _failure(self, running: RunningTask, raised: BaseException) -> tuple[object, int, tuple[str, str]]:
         worker = self.worker
         flags = w.FAILED
         if isinstance(raised, (SystemExit, LeaveWorker, AsyncioActorExit)):

@@ -176,6 +176,34 @@ def test_b21_an_exception_whose_own_methods_leave_costs_no_worker(
     assert ray.get(actor.call.remote(False), timeout=60) == 2
 
 
+@pytest.mark.parametrize("where", ["__class__", "__getattribute__"])
+def test_b21_an_exception_that_cannot_be_asked_for_its_class_costs_no_worker(ray: Any, where: str) -> None:
+    def fail() -> None:
+        def leave(self: Any, name: str = "") -> Any:
+            raise SystemExit
+
+        raise type("Odd", (Exception,), {where: property(leave) if where == "__class__" else leave})
+
+    class Actor:
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def call(self, fails: bool) -> int:
+            self.calls += 1
+            if fails:
+                fail()
+            return self.calls
+
+        async def call_async(self) -> None:
+            fail()
+
+    actor, task = ray.remote(num_cpus=0)(Actor).remote(), ray.remote(max_retries=0)(fail)
+    for ref in (task.remote(), actor.call.remote(True), actor.call_async.remote()):
+        with pytest.raises(RayTaskError, match="Odd, of which nothing else can be told.*SystemExit"):
+            ray.get(ref, timeout=60)
+    assert ray.get(actor.call.remote(False), timeout=60) == 2
+
+
 def test_b22_recursion(ray: Any) -> None:
     @ray.remote
     def f(x: Any = None) -> None:
