@@ -48,12 +48,22 @@ _engines: weakref.WeakSet[DriverEngine] = weakref.WeakSet()
 _ended: weakref.WeakSet[DriverEngine] = weakref.WeakSet()
 _ending = threading.RLock()
 _consoles: weakref.WeakKeyDictionary[DriverEngine, Console] = weakref.WeakKeyDictionary()
+_over = False  # the process ends
 _unwritten: list[Console] = []  # whose stream took nothing when their engine ended
+
+
+def check_not_over() -> None:
+    """Raises RuntimeGoneError at the end of the process: a runtime could be started still, and nobody would end it; and
+    once the interpreter comes down, no thread of it would run any more: whoever asks it for something, a ``__del__``
+    method, say, would wait for ever."""
+    if _over or sys.is_finalizing():
+        raise RuntimeGoneError("This process is at its end: no raynb runtime can be started any more.")
 
 
 def make_engine(config: Config) -> DriverEngine:
     """Returns a started engine: the embedded one, the one without workers, or a Ray cluster's."""
     engine: DriverEngine
+    check_not_over()
     path = module_path.now()
     start = slot.Start(time.time_ns(), dict(os.environ), path, module_path.contents(path), module_path.folder())
     if config.address or config.cluster:
@@ -169,6 +179,7 @@ class RuntimeSlot:
 
     def start(self, config: Config, made: Callable[[DriverEngine], Any] = lambda engine: engine) -> Any:
         """Returns ``made(engine)``, of a new one, or of the one that another thread starts or has started."""
+        check_not_over()
         if config.address or config.cluster or config.local_mode:  # there user code runs, and Ray sets signal handlers
             return self._start_here(config, made)
         return shelter.run(self._start_here, config, made)
@@ -303,6 +314,8 @@ def _after_fork() -> None:
 
 
 def _at_exit() -> None:
+    global _over
+    _over = True
     try:
         _slot.stop(1.0)
     except Exception as error:

@@ -176,6 +176,8 @@ def run(step: Callable[..., T], *args: object) -> T:
 @strikes.safe
 def aside(step: Callable[..., T], *args: object) -> T:
     """Returns ``step(*args)``, run on another thread. For callers that have seen that they are `exposed`."""
+    if sys.is_finalizing():  # no other thread runs any more
+        return step(*args)
     job = Job(functools.partial(step, *args))
     _jobs.append(job)
     try:

@@ -148,7 +148,7 @@ def install() -> ModuleType:
 def uninstall() -> None:
     """Takes the hook out again; modules that hold ``ray`` keep what they have, which still works."""
     global _own_variable
-    if not installed():
+    if sys.is_finalizing() or not installed():  # at the end of the process there is no list of finders any more
         return
     sys.meta_path.remove(_finder)
     for name, module in sys.modules.copy().items():
