@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 
 from raynb.base.buffers import ALIGN, Gathered
+from raynb.base.process import strikes
 
 CHUNK_BYTES = 4 << 20  # bytes of a block, summed or written at once: fits the processor's cache; Ctrl-C waits for it
 _TWO_THREADS_BYTES = 8 << 20  # from here on a second thread is worth its start
@@ -106,7 +107,7 @@ class Beside:
         size = len(self._blocks) * CHUNK_BYTES
         count = 0 if size < _TWO_THREADS_BYTES else 1 if size < _MORE_THREADS_BYTES else min(_MAX_THREADS, _cores())
         for _ in range(count):
-            thread = threading.Thread(target=self._sum, name="raynb-checksum", daemon=True)
+            thread = strikes.OwnThread(self._sum, "raynb-checksum")
             try:
                 thread.start()
             except RuntimeError:  # no more threads: then with those that there are

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from raynb.base.interrupts import RESUME_SECONDS, Critical
+from raynb.base.process import strikes
 from raynb.run.inspection import dumps
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
@@ -349,7 +350,7 @@ class Link:
 
     def start(self) -> None:
         """Starts the control thread."""
-        threading.Thread(target=self._serve, name="raynb-control", daemon=True).start()
+        strikes.OwnThread(self._serve, "raynb-control").start()
 
     def _collect(self) -> None:
         """An idle worker that still holds objects looks for cycles, once: a caught exception and the

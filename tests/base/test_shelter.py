@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from raynb.base.process import shelter
+from raynb.base.process import shelter, strikes
 
 
 @pytest.mark.skipif(not hasattr(sys, "monitoring"), reason="Python before 3.12")
@@ -49,3 +49,30 @@ def test_a_thread_that_had_to_be_made_by_hand_is_listed_no_more(monkeypatch: pyt
     _thread.start_new_thread(lambda: (shelter._start(), over.set()), ())
     assert over.wait(60)
     assert entered[0] not in threading.enumerate()
+
+
+def test_what_traces_every_thread_is_not_called_on_one_of_ours() -> None:
+    seen: list[str] = []
+    worked: list[object] = []
+    before = threading.gettrace(), threading.getprofile()
+
+    def hook(frame: Any, event: str, arg: object) -> Any:
+        if threading.current_thread().name == "of ours":
+            seen.append(event)
+            raise ValueError("of a trace function")
+        return hook
+
+    def work() -> None:
+        worked.append((sys.gettrace(), sys.getprofile()))
+
+    threading.settrace(hook)
+    threading.setprofile(hook)
+    try:
+        thread = strikes.OwnThread(work, "of ours")
+        thread.start()
+        thread.join()
+    finally:
+        threading.settrace(before[0])  # type: ignore[arg-type]
+        threading.setprofile(before[1])
+    assert worked == [(None, None)]
+    assert seen == []

@@ -1,4 +1,4 @@
-"""A system that makes no more threads: a clear error, and nothing is left."""
+"""Threads of the runtime: what happens where the system makes no more, and what must not run on them."""
 
 from __future__ import annotations
 
@@ -121,3 +121,29 @@ ray.shutdown()
 print("fine")
 """
     assert run(script, tmp_path) == "fine\n"
+
+
+@pytest.mark.parametrize("kind", ["settrace", "setprofile"])
+def test_functions_that_trace_every_thread_run_on_none_of_ours(kind: str, tmp_path: Path) -> None:
+    """What one raised there ended the runtime, and one that asked for a value waited for ever."""
+    out = run(
+        f"""
+seen = []
+
+def hook(frame, event, arg):
+    if threading.current_thread().name in ("raynb-io", "raynb-shelter"):
+        seen.append(event)
+        raise ValueError("of a trace function")
+    return hook
+
+signal.signal(signal.SIGALRM, lambda n, frame: None)  # so steps of ours run on another thread
+threading.{kind}(hook)
+f = ray.remote(lambda x: x)
+ray.init(num_cpus=1)
+assert ray.get([f.remote(i) for i in range(100)], timeout=90) == list(range(100))
+ray.shutdown()
+print(len(seen))
+""",
+        tmp_path,
+    )
+    assert out == "0\n"

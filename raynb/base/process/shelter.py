@@ -286,7 +286,7 @@ def _make_thread() -> None:
 
 def _start_thread() -> None:
     """Raises RuntimeError where no further thread can be made."""
-    threading.Thread(target=_serve, name=NAME, daemon=True).start()
+    strikes.OwnThread(_serve, NAME).start()
 
 
 def _start() -> None:

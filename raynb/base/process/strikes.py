@@ -10,11 +10,14 @@ seen; what it leaves half done ends the runtime.
 from __future__ import annotations
 
 import ctypes
+import functools
+import operator
 import os
 import sys
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from types import CodeType
 from typing import Any, TypeVar
@@ -41,6 +44,24 @@ F = TypeVar("F", bound=Callable[..., Any])
 _safe: set[CodeType] = set()  # waits in which nothing is half done
 #: Called by the first lookup, before any step moves to another thread.
 prepare: list[Callable[[], object]] = []
+
+
+class OwnThread(threading.Thread):
+    """A thread that runs no trace or profile function which was set for every thread (`threading.settrace`): it would
+    run under locks of ours, and what it raises would fall into a change. A daemon.
+
+    Args:
+        serve: the work.
+        name: of the thread.
+    """
+
+    pydev_do_not_trace = is_pydev_daemon_thread = True  # debugpy's own mark: it stops at no breakpoint with the others
+
+    def __init__(self, serve: Callable[[], object], name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        # `threading` has put those functions in place when it calls this. It is C up to the first step of the work.
+        steps = functools.partial(sys.settrace, None), functools.partial(sys.setprofile, None), serve
+        vars(self)["run"] = functools.partial(deque, map(operator.methodcaller("__call__"), steps), 0)
 
 
 def safe(function: F) -> F:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from raynb.base import interrupts, unshown
-from raynb.base.process import shelter
+from raynb.base.process import shelter, strikes
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.pace import MAX_REFS_PER_DRAIN
 from raynb.engine.loop.polling import IN, Poller, Wake
@@ -41,7 +41,7 @@ class IoThread:
         self._pause = PARK_SECONDS
         self._seen = 0  # submissions at the last look
         self._next_look = 0.0
-        self._thread = threading.Thread(target=self._serve, name="raynb-io", daemon=True)
+        self._thread = strikes.OwnThread(self._serve, "raynb-io")
 
     def start(self) -> None:
         """Starts the thread."""

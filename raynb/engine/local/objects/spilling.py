@@ -217,7 +217,7 @@ class Spilling:
         """Makes room on a thread of its own, then answers. Under the lock."""
         if self._thread is None:
             try:
-                thread = threading.Thread(target=self._serve, name="raynb-room", daemon=True)
+                thread = strikes.OwnThread(self._serve, "raynb-room")
                 thread.start()
             except RuntimeError as error:  # no thread can be made: the worker learns that there is no room
                 trace.swallowed("starting a thread that makes room", error)
