@@ -17,7 +17,7 @@ from raynb.base import ids
 from raynb.base.engine import current
 from raynb.base.ids import HexId
 from raynb.base.ref import ObjectRef
-from raynb.base.spec import ActorSpec
+from raynb.base.spec import ActorSpec, plain
 from raynb.exceptions import AsyncioActorExit, RayActorError
 
 
@@ -51,7 +51,7 @@ def method(*args: Any, **given: Any) -> Any:
             "The @ray.method decorator takes the method alone, or only keyword arguments of the list "
             f"{[n for n, opt in o.OPTIONS.items() if opt.where & o.METHOD]}, for example '@ray.method(num_returns=2)'."
         )
-    o.check(given, o.METHOD)
+    given = o.check(given, o.METHOD)
 
     def mark(function: Any) -> Any:
         streams.check_generator(given.get("num_returns"), function, getattr(function, "__name__", "the method"))
@@ -96,7 +96,8 @@ class ActorClass:
     __class_getitem__: Any = classmethod(GenericAlias)  # for annotations
 
     def __init__(self, cls: type, given: dict[str, Any]) -> None:
-        self._blueprint = Blueprint(cls, given)
+        self._blueprint = Blueprint(cls, given)  # which checks them
+        given = plain(given)
         self._calls = Creations(self._blueprint, given)
         self._cls = cls
         self._given = given
@@ -270,7 +271,7 @@ class ActorHandle:
             )
         # The method finds its handle by the ref, so that a handle in a variable is not kept by a cycle. Set past
         # ``__dict__``, which makes every later look slower.
-        method = ActorMethod(MethodCalls(self._ray_ref, self._ray_spec, name, about, {}))
+        method = ActorMethod(MethodCalls(self._ray_ref, self._ray_spec, plain(name), about, {}))
         object.__setattr__(self, name, method)
         return method
 

@@ -19,6 +19,7 @@ from raynb.base.engine import current
 from raynb.base.ids import ACTOR_BIT, task_of
 from raynb.base.process import stale
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, foreign, foreign_handles, is_ref, ours
+from raynb.base.spec import plain
 from raynb.serde import pickling
 
 _id_of = attrgetter("_id")
@@ -376,7 +377,7 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
         raise TypeError(f"namespace must be None or a string, got {namespace!r}.")
     if namespace == "":
         raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
-    ref, spec = current().actor_named(name, namespace or "")
+    ref, spec = current().actor_named(plain(name), plain(namespace or ""))
     return ActorHandle(ref, spec)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from raynb.api.checks import labels
 from raynb.base.config import RESOURCE_UNIT
 from raynb.base.interfaces import Engine
-from raynb.base.spec import CPU, DYNAMIC, GPU, MEMORY, STREAMING, TaskOptions
+from raynb.base.spec import CPU, DYNAMIC, GPU, MEMORY, STREAMING, TaskOptions, plain
 
 TASK = 1
 ACTOR = 2
@@ -178,7 +178,7 @@ _WORDS = {TASK: "tasks", ACTOR: "actors", METHOD: "actor methods"}
 
 
 def check(options: dict[str, Any], where: int) -> dict[str, Any]:
-    """Returns the options if every one exists, applies here and has a good value.
+    """Returns the options, as Python's own strings and numbers, if every one exists, applies here and has a good value.
 
     Raises:
         ValueError: names the option, what it takes, or which options there are.
@@ -194,7 +194,7 @@ def check(options: dict[str, Any], where: int) -> dict[str, Any]:
             raise (TypeError if problem.startswith("The type of keyword") else ValueError)(problem)
     if options.get("resources") and options.get("name") == "":
         raise ValueError("Actor name cannot be an empty string.")
-    return options
+    return plain(options)
 
 
 #: Ray's names of resources that are devices: a task gets a share of one, or whole ones.
@@ -296,9 +296,9 @@ def runtime_env(value: dict[str, Any] | None, base: dict[str, Any] | None) -> tu
             ):
                 raise TypeError(f"runtime_env['env_vars'] must be a Dict[str, str], got {setting!r}")
             if setting:
-                made.append((name, tuple(sorted(setting.items()))))
+                made.append((name, tuple(sorted(plain(dict(setting)).items()))))
         elif name == "working_dir":
-            path = os.path.abspath(os.path.expanduser(setting))
+            path = os.path.abspath(os.path.expanduser(plain(setting)))
             if not os.path.isdir(path):
                 raise ValueError(f"runtime_env['working_dir']: {setting!r} is not a directory")
             made.append((name, path))
@@ -341,7 +341,7 @@ def extra(given: dict[str, Any]) -> tuple[tuple[str, bytes], ...]:
 
 
 def _module_path(module: Any) -> str:
-    path = module if isinstance(module, str) else os.path.dirname(module.__file__)
+    path: str = plain(module) if isinstance(module, str) else os.path.dirname(module.__file__)
     path = os.path.abspath(path)
     if not os.path.exists(path):
         raise ValueError(f"runtime_env['py_modules']: {module!r} does not exist")

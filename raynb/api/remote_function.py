@@ -34,7 +34,7 @@ class RemoteFunction:
         self._given = o.check(given, o.TASK)
         if given.get("num_gpus") and given.get("max_calls") is None:
             # As in Ray: libraries keep the memory of a GPU until their process ends.
-            self._given = {**given, "max_calls": 1}
+            self._given = {**self._given, "max_calls": 1}
         self._about = Callee(function)
         o.units(given, 1)  # errors are raised where the function is defined
         self._about.check_generator(given)

@@ -16,6 +16,7 @@ from raynb.base import engine as slot
 from raynb.base import interrupts
 from raynb.base.config import Config
 from raynb.base.ray_names import hook as ray_hook
+from raynb.base.spec import plain
 
 #: Arguments of ``ray.init`` that are accepted and mean nothing on one machine.
 _IGNORED = frozenset((
@@ -70,7 +71,8 @@ def _config(given: dict[str, Any], address: str | None = None) -> Config:
             wanted["runtime_env"].update(whole)
     if wanted.get("share", "off") not in ("off", "fair"):
         raise ValueError(f"init(share={wanted['share']!r}): it must be 'off' or 'fair'")
-    wanted["resources"] = dict(wanted.get("resources") or {})
+    wanted["namespace"] = plain(wanted.get("namespace"))
+    wanted["resources"] = plain(dict(wanted.get("resources") or {}))
     for key in wanted["resources"]:
         if key in ("CPU", "GPU"):
             raise ValueError(f"init(resources=...): use num_{key.lower()}s instead of {key!r}")

@@ -7,7 +7,9 @@ On the hot path everything that all calls of one remote function share sits in o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
 
 #: ``num_returns="dynamic"`` and ``"streaming"``, as Ray numbers them.
 DYNAMIC = -1
@@ -22,6 +24,32 @@ Value = bytes | Location
 CPU = "CPU"
 GPU = "GPU"
 MEMORY = "memory"
+
+
+_PLAIN = frozenset((str, int, float, bool, bytes, type(None)))
+
+
+def plain(value: T) -> T:
+    """Returns a value of the user's with strings and numbers of his own classes as Python's own: an enum's member as
+    its value. Specs are compared and hashed under the engine's lock, and read by workers, which may not know his class.
+    """
+    kind = type(value)
+    made: object = value
+    if kind in _PLAIN:
+        return value
+    if kind is dict:
+        made = {plain(key): plain(item) for key, item in cast("dict[object, object]", value).items()}
+    elif kind is list:
+        made = [plain(item) for item in cast("list[object]", value)]
+    elif kind is tuple:
+        made = tuple([plain(item) for item in cast("tuple[object, ...]", value)])
+    elif issubclass(kind, str):
+        made = str.__str__(cast(str, value))
+    elif issubclass(kind, int):
+        made = int.__int__(cast(int, value))
+    elif issubclass(kind, float):
+        made = float.__float__(cast(float, value))
+    return cast(T, made)
 
 
 class FailedReturn:

@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from raynb.base.process import trace
 from raynb.base.spec import FailedReturn, TaskOptions
 
 Kept = TypeVar("Kept")
@@ -118,6 +119,10 @@ def retryable(which: bool | bytes, raised: BaseException) -> bool:
     """Returns whether ``retry_exceptions`` covers what a task raised."""
     if isinstance(which, bool):
         return which
-    classes = pickle.loads(which)
-    inner = getattr(raised, "cause", None)
-    return isinstance(raised, classes) or (inner is not None and isinstance(inner, classes))
+    try:
+        classes = pickle.loads(which)
+        inner = getattr(raised, "cause", None)
+        return isinstance(raised, classes) or (inner is not None and isinstance(inner, classes))
+    except Exception as broken:  # asking the user's classes runs his code
+        trace.swallowed("asking whether a failed task is to be tried again", broken)
+        return False

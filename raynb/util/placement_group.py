@@ -15,6 +15,7 @@ from typing import Any
 
 from raynb import api as ray
 from raynb.base.ids import HexId
+from raynb.base.spec import plain
 from raynb.exceptions import RuntimeGoneError
 from raynb.util._engine import engine
 
@@ -166,7 +167,7 @@ def placement_group(
     _check(bundles, strategy, lifetime)
     if topology_strategy is not None and strategy is not None:
         raise ValueError("Give a strategy or a topology_strategy, not both.")
-    specs = [{key: float(value) for key, value in bundle.items()} for bundle in bundles]
+    specs = [{plain(key): float(value) for key, value in bundle.items()} for bundle in bundles]
     amounts = tuple([
         tuple([(key, round(value * UNIT)) for key, value in bundle.items() if value]) for bundle in specs
     ])  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import gc
 import threading
 from typing import Any
@@ -202,6 +203,44 @@ def test_b21_an_exception_that_cannot_be_asked_for_its_class_costs_no_worker(ray
         with pytest.raises(RayTaskError, match="Odd, of which nothing else can be told.*SystemExit"):
             ray.get(ref, timeout=60)
     assert ray.get(actor.call.remote(False), timeout=60) == 2
+
+
+def test_options_of_the_users_own_classes_reach_neither_the_locks_nor_the_workers(ray: Any) -> None:
+    """An enum's member as a name ended the workers, which do not know the class; its methods ran under the lock."""
+
+    class Word(str):
+        def __hash__(self) -> int:
+            ray.put(1)  # refused under the lock
+            return str.__hash__(self)
+
+        def __eq__(self, other: object) -> bool:
+            ray.put(1)
+            return str.__eq__(self, other)
+
+    class Stage(str, enum.Enum):
+        FIRST = "first"
+
+    class Count(enum.IntEnum):
+        ONE = 1
+
+    def named() -> int:
+        return 1
+
+    class Actor:
+        def call(self) -> int:
+            return 1
+
+    task, cls = ray.remote(named), ray.remote(num_cpus=0)(Actor)
+    named.__name__ = Word("renamed")
+    refs = [
+        task.options(name=Stage.FIRST, num_cpus=Count.ONE, max_retries=Count.ONE).remote(),
+        task.options(name=Word("second"), runtime_env={"env_vars": {Word("A"): Stage.FIRST}}).remote(),
+        ray.remote(named).remote(),
+    ]
+    actor = cls.options(name=Word("me"), namespace=Stage.FIRST, concurrency_groups={Word("io"): Count.ONE}).remote()
+    refs += [actor.call.remote(), getattr(actor, Word("call")).options(concurrency_group=Word("io")).remote()]
+    assert ray.get(refs, timeout=60) == [1] * 5
+    assert ray.get_actor(Word("me"), Stage.FIRST) == actor
 
 
 def test_b22_recursion(ray: Any) -> None:

@@ -131,7 +131,8 @@ def test_functions_that_trace_every_thread_run_on_none_of_ours(kind: str, tmp_pa
 seen = []
 
 def hook(frame, event, arg):
-    if threading.current_thread().name in ("raynb-io", "raynb-shelter"):
+    # With Python 3.12 or later the end of `threading`'s own call is one of its events.
+    if threading.current_thread().name in ("raynb-io", "raynb-shelter") and arg is not sys.setprofile:
         seen.append(event)
         raise ValueError("of a trace function")
     return hook

@@ -57,7 +57,7 @@ class Blueprint:
     _count = 0
 
     def __init__(self, cls: type, given: dict[str, Any]) -> None:
-        o.check(given, o.ACTOR)
+        given = o.check(given, o.ACTOR)
         o.units(given, 0)
         if any(base is not object and issubclass(base, type) for base in cls.__mro__):
             raise TypeError("The @ray.remote decorator cannot be applied to metaclasses.")

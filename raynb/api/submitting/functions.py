@@ -12,7 +12,7 @@ from raynb.api.checks.signature import Signature
 from raynb.api.submitting.shown import ShownCalls, face, handed
 from raynb.base.engine import Engine, current
 from raynb.base.process import surroundings
-from raynb.base.spec import TaskOptions
+from raynb.base.spec import TaskOptions, plain
 from raynb.serde import pickling
 
 _now = time.monotonic
@@ -29,7 +29,7 @@ class Callee:
 
     def __init__(self, function: Any) -> None:
         self.function = function
-        self.name: str = getattr(function, "__name__", None) or type(function).__name__
+        self.name: str = plain(getattr(function, "__name__", None) or type(function).__name__)
         self.signature = Signature(function)
         self.generator = inspect.isgeneratorfunction(function)
         self.definition: definitions.Definition | None = None
