@@ -80,7 +80,7 @@ class _Socket:
             os.read(self._read, 1)
         self._lit = on
 
-    def send(self, data: Any) -> int:
+    def send(self, data: Any, flags: int) -> int:
         """Takes as many bytes as `FakeChannel.takes` allows."""
         if self.broken:
             raise BrokenPipeError("the peer is gone")
