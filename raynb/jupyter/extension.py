@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from raynb.jupyter import notebook as notebooks
 from raynb.jupyter.notebook import Notebook
 from raynb.jupyter.reports.card import LiveCards
+from raynb.jupyter.taken_names import watch_names
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -29,6 +30,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
         try:
             _add_magics(notebook)
             _add_views(notebook)
+            notebook.extras.append(watch_names(notebook))
         except BaseException:
             notebook.detach()
             raise
