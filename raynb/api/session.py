@@ -292,8 +292,21 @@ def _auto_init() -> Engine:
             f"No raynb runtime is running: the Ray cluster {which} could not be reached ({why}). Call "
             "raynb.init(address=...) again for the cluster, or raynb.init() to work on this machine."
         )
-    engine: Engine = started if started is not None else _slot.start(Config())
-    return engine
+    engine: Engine | None = started if started is not None else _joined()
+    return engine if engine is not None else _slot.start(Config())
+
+
+def _joined() -> Engine | None:
+    """Returns an engine of the cluster whose program runs this code by plain Ray, on a worker; None anywhere else.
+
+    A runtime of its own in each of Ray's workers would use the machine beside the cluster, and say nothing.
+    """
+    worker = sys.modules.get("ray._private.worker")
+    if worker is None or getattr(worker.global_worker, "mode", None) != worker.WORKER_MODE:
+        return None
+    from raynb.engine.cluster.on_worker import joining
+
+    return joining.engine_here()
 
 
 def _after_fork() -> None:

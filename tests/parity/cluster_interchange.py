@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import ray as real_ray
-from cluster_tools import WAIT, check, raised
+from cluster_tools import WAIT, check, lines, raised, until
 
 import raynb
 from raynb.base.ref import foreign
@@ -134,3 +134,41 @@ def an_actor_of_another_namespace_is_told_of() -> None:
     assert "c.Raynb.namespace" in text, text
     assert "another room" not in str(raised(lambda: raynb.get_actor("nowhere")))
     assert raynb.get(raynb.get_actor("apart", namespace="another room").ping.remote(), timeout=WAIT) == 1
+
+
+@check
+def code_that_plain_ray_runs_submits_to_the_same_cluster() -> None:
+    """In a trial of Tune or a function of Ray Data's, also on a worker that has run nothing of raynb's."""
+
+    @raynb.remote(num_cpus=0)
+    def inner(n: int) -> tuple[int, str]:
+        print("said by inner", n)
+        return n, real_ray.get_runtime_context().get_node_id()
+
+    @raynb.remote(num_cpus=0)
+    class Counts:
+        def __init__(self) -> None:
+            self.n = 0
+
+        def up(self) -> int:
+            self.n += 1
+            return self.n
+
+    # A worker of its own: another one may have run tasks of raynb, and has its engine.
+    @real_ray.remote(num_cpus=0, runtime_env={"env_vars": {"RAYNB_CHECKED": "fresh"}})
+    def plain(counts: Any) -> tuple[Any, ...]:
+        import raynb as rays
+        from raynb.base import engine as slot
+
+        before = slot.peek()
+        read = rays.get([inner.remote(n) for n in range(2)], timeout=WAIT)
+        put = rays.get(rays.put("stored"), timeout=WAIT)
+        return before is None, type(slot.current()).__name__, read, put, rays.get(counts.up.remote(), timeout=WAIT)
+
+    counts = Counts.remote()
+    was_fresh, kind, read, put, count = real_ray.get(plain.remote(counts), timeout=2 * WAIT)
+    assert (kind, put, count) == ("WorkerAdapter", "stored", 1), (was_fresh, kind, put, count)
+    assert [n for n, _ in read] == [0, 1]
+    assert {node for _, node in read} == {real_ray.get_runtime_context().get_node_id()}
+    wanted = ["said by inner 0", "said by inner 1"]
+    until(lambda: [line for line in lines(0) if line.startswith("said by inner")] == wanted, "what it has submitted")

@@ -33,6 +33,7 @@ from raynb.engine.cluster.cluster_view import ClusterView
 from raynb.engine.cluster.control import ClusterControls
 from raynb.engine.cluster.hub import Listener, guarded, make_hub
 from raynb.engine.cluster.inspection.asking import ClusterInspection
+from raynb.engine.cluster.on_worker import joining
 from raynb.engine.cluster.rows.failures import UnheardFailures
 from raynb.engine.cluster.rows.reports import Reports
 from raynb.engine.cluster.rows.submitted import Rows
@@ -209,6 +210,7 @@ class ClusterEngine(Adapter):
             hub, self.nonce, self._hub_again, self._reports.take, self._reports.take_rows, self._sweep, self._lost
         )
         self._side.listener = self._listener
+        joining.announce(self.nonce)
 
     def _hub_again(self) -> Any:
         hub = make_hub(self.nonce, self.submission.shipped)
@@ -235,6 +237,7 @@ class ClusterEngine(Adapter):
             with contextlib.suppress(Exception):  # the cluster is gone already
                 if self._listener is not None:
                     rays.kill(self._listener.hub)
+                joining.withdraw(self.nonce)
             self._forget()
             if self._connected:
                 ray.shutdown()
