@@ -1,6 +1,7 @@
 """Asks the cluster for what the views show of it: its nodes, what is taken of them, which actors have died.
 
-Asked of Ray only while somebody looks, on a thread of its own, so that no look waits for a slow node.
+Asked of Ray only while somebody looks, on a thread of its own, so that no look waits for a slow node: the first one
+after a silence waits for a moment, as what was known then may be long over.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from raynb.base.rows import NodeRow, WorkerRow
 from raynb.engine.cluster import rays, shipping
 
 FRESH_SECONDS = 1.0  # seconds for which an answer is good
+STALE_SECONDS = 3.0  # seconds after which it is nothing to show any more
+PATIENCE_SECONDS = 1.0  # seconds that a look waits for a new answer then
 _ROLES = ("CPU", "GPU", "memory", "object_store_memory")
 
 
@@ -38,7 +41,7 @@ class ClusterView:
 
     def __init__(self, driver: _Driver) -> None:
         self._driver = driver
-        self._asked = float("-inf")
+        self._asked = self._answered = float("-inf")
         self._asking = threading.Lock()
         self._resources: tuple[dict[str, float], dict[str, float]] = ({}, {})
         self._nodes: dict[str, NodeRow] = {}
@@ -92,11 +95,16 @@ class ClusterView:
         if first:
             self._ask_all()
             return
+        is_stale = time.monotonic() - self._answered > STALE_SECONDS
+        asking = threading.Thread(target=self._ask_all, name="raynb-cluster-view", daemon=True)
         try:
-            threading.Thread(target=self._ask_all, name="raynb-cluster-view", daemon=True).start()
+            asking.start()
         except RuntimeError as error:  # the system has no more threads: the next look tries again
             self._asking.release()
             trace.swallowed("starting a look at the cluster", error)
+            return
+        if is_stale:
+            asking.join(PATIENCE_SECONDS)
 
     def _ask_all(self) -> None:
         try:
@@ -108,6 +116,7 @@ class ClusterView:
             self._ask_nodes()
             with contextlib.suppress(Exception):  # Ray Client has no such table
                 self._driver.apply_actors(ray._private.state.actors())
+            self._answered = time.monotonic()
         except Exception as error:  # between two states of the cluster: the next look asks again
             trace.swallowed("looking at the cluster", error, logging.DEBUG)
         finally:
