@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -18,6 +20,19 @@ _DIED = re.compile(
     r"worker died or was killed .*Node ID: (?P<node>\w+).*Worker PID: (?P<pid>\d+).*Worker exit detail: (?P<why>.*)",
     re.DOTALL,
 )
+_NODE_DIED = re.compile(
+    r"^The node with node id: (?P<node>\w+)\b.*has been marked dead because (?P<why>[^.]*)", re.DOTALL
+)
+_NAMELESS = re.compile(
+    r"^It looks like you're creating a detached actor in an anonymous namespace\..*namespace=\"(?P<name>[^\"]+)\"",
+    re.DOTALL,
+)
+_RECOVERING = re.compile(r"^\s*Attempting to recover (?P<count>\d+) lost objects? by resubmitting their tasks\b")
+#: A line that the core in a driver writes to the driver's own descriptor 2, for whoever reads there.
+_OF_CORE = re.compile(
+    r"^\[[-\d:, ]+ [A-Z] (?P<pid>\d+) \d+\](?: \([^)]*\))? \w+\.cc:\d+: :info_message: ?(?P<text>.*)$"
+)
+_COLOR = re.compile(r"\x1b\[[\d;]*m")
 _RETRIED = re.compile(r"^\s*Task (?P<name>.+?) failed\b.*?(?P<left>\d+|infinite) (oom )?retries remaining", re.DOTALL)
 #: Begins what Ray adds to a notice for whoever looks after the cluster.
 _ADVICE = re.compile(
@@ -42,6 +57,30 @@ def retried(notice: str) -> tuple[str, str] | None:
         return None
     left = found["left"]
     return found["name"], "once" if left == "1" else "any number of times" if left == "infinite" else f"{left} times"
+
+
+def node_death(notice: str) -> tuple[str, str] | None:
+    """Returns (id of the node, why) of a notice of Ray's that a node is dead."""
+    found = _NODE_DIED.search(notice)
+    return None if found is None else (found["node"], found["why"].strip()[:DEATH_CHARS])
+
+
+def nameless(notice: str) -> str | None:
+    """Returns the namespace of a notice of Ray's that a detached actor was made in one that has no name."""
+    found = _NAMELESS.search(notice)
+    return None if found is None else found["name"]
+
+
+def recovering(notice: str) -> int | None:
+    """Returns the number of objects of a notice of Ray's that this program's objects were lost."""
+    found = _RECOVERING.search(notice)
+    return None if found is None else int(found["count"])
+
+
+def core_notice(line: str, pid: int) -> str | None:
+    """Returns the notice in a line that Ray's core has logged in the process ``pid``; None if it is any other line."""
+    found = _OF_CORE.match(_COLOR.sub("", line).rstrip())
+    return found["text"] if found is not None and int(found["pid"]) == pid else None
 
 
 def notice(text: str) -> str:
@@ -78,26 +117,72 @@ class Hearers:
         self._wraps = False
         self._says: list[Say] = []
         self._wrapper = self._shown
+        self._leave: Callable[[], None] = lambda: None  # takes the wrapper off the stream
 
-    def add(self, say: Say) -> Callable[[], None]:
-        """Has notices go through ``say``, before those that were added earlier; returns a function that undoes it."""
+    def add(self, say: Say, stream: object = None) -> Callable[[], None]:
+        """Has notices go through ``say``, before those that were added earlier; returns a function that undoes it.
+
+        ``stream``: shows what C code writes to a descriptor, where Ray's core has notices of its own.
+        """
         entry = functools.partial(say)  # one of its own for each call
         with self._printing:
             if not self._wraps:
                 self._own, self._wraps = getattr(self._module, self._name), True
                 setattr(self._module, self._name, self._wrapper)
+            if not self._says:
+                self._listen(stream)
             self._says.append(entry)
 
         def undo() -> None:
             with self._printing:
                 if entry in self._says:
                     self._says.remove(entry)
+                if not self._says:
+                    self._leave()
                 # Else somebody has put another wrapper around this one, which then only passes on what it gets.
                 if not self._says and getattr(self._module, self._name) is self._wrapper:
                     setattr(self._module, self._name, self._own)
                     self._wraps = False
 
         return undo
+
+    def _listen(self, stream: object) -> None:
+        """Has notices that Ray's core writes to a descriptor go through the functions, too.
+
+        Args:
+            stream: ipykernel's stream of that descriptor, which has a thread that reads what C code writes there. Of
+                any other kind of stream nothing is heard.
+        """
+        reader, own = getattr(stream, "watch_fd_thread", None), getattr(stream, "write", None)
+        if not isinstance(reader, threading.Thread) or own is None:
+            return
+        before = vars(stream).get("write")  # IPython has put one there
+
+        def write(text: str) -> int | None:
+            if threading.current_thread() is reader:
+                text = self._untold(text)
+                if not text:
+                    return 0
+            found: int | None = own(text)
+            return found
+
+        def leave() -> None:
+            if vars(stream).get("write") is not write:
+                return  # somebody has put another one around it, which then only passes on
+            if before is None:
+                del vars(stream)["write"]
+            else:
+                vars(stream)["write"] = before
+
+        vars(stream)["write"] = write
+        self._leave = leave
+
+    def _untold(self, text: str) -> str:
+        """Returns what was read from a descriptor without the lines of this process's core that a function tells of."""
+        if ":info_message:" not in text:
+            return text
+        lines = text.splitlines(keepends=True)
+        return "".join(line for line in lines if (said := core_notice(line, os.getpid())) is None or self._heard(said))
 
     def _shown(self, data: Any, *args: object, **kwargs: object) -> None:
         if self._says and data.get("pid") == "raylet":

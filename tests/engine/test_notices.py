@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import queue
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -41,6 +44,110 @@ def test_a_task_that_is_tried_again_is_which_and_how_often() -> None:
     assert notices.retried(oom) == ("In[8]", "once")
     assert notices.retried("Task dies failed.") is None
     assert notices.retried(DIED) is None
+
+
+NODE = (
+    "The node with node id: 39db419a35a3 and address: 192.0.2.2 and node name: 192.0.2.2 has been marked dead because "
+    "the detector has missed too many heartbeats from it. This can happen when a \t(1) raylet crashes unexpectedly "
+    "(OOM, etc.) \n\t(2) raylet has lagging heartbeats due to slow network or busy workload."
+)
+NAMELESS = (
+    "It looks like you're creating a detached actor in an anonymous namespace. In order to access this actor in the "
+    'future, you will need to explicitly connect to this namespace with ray.init(namespace="09a1b64e-cec4", ...)'
+)
+LOST = (
+    "Attempting to recover 2 lost objects by resubmitting their tasks or setting a new primary location from existing "
+    "copies. To disable object reconstruction, set @ray.remote(max_retries=0)."
+)
+
+
+def test_notices_of_the_cluster_are_told_apart() -> None:
+    assert notices.node_death(NODE) == ("39db419a35a3", "the detector has missed too many heartbeats from it")
+    assert notices.nameless(NAMELESS) == "09a1b64e-cec4"
+    assert notices.recovering(f" {LOST}") == 2
+    for read in (notices.node_death, notices.nameless, notices.recovering):
+        for text in (DIED, NODE, NAMELESS, LOST, "", "a user: " + NODE + NAMELESS + LOST):
+            known = {NODE: notices.node_death, NAMELESS: notices.nameless, LOST: notices.recovering}
+            assert (read(text) is not None) == (known.get(text) is read), (read, text)
+
+
+def core_line(text: str, pid: int | None = None) -> str:
+    """Returns a line as Ray's core logs it in a driver, of this process if ``pid`` is None."""
+    pid = os.getpid() if pid is None else pid
+    return f"[2026-11-30 00:20:23,585 E {pid} 3343] core_worker.cc:609: :info_message: {text}\n"
+
+
+def test_a_notice_of_the_core_is_one_of_this_process_alone() -> None:
+    assert notices.core_notice(core_line(LOST, 17), 17) == LOST
+    assert notices.core_notice(f"\x1b[31m{core_line(LOST, 17).rstrip()}\x1b[0m\n", 17) == LOST
+    assert notices.core_notice(core_line(LOST, 17), 18) is None
+    assert notices.core_notice("I read: " + core_line(LOST, 17), 17) is None
+    assert notices.core_notice(core_line(LOST, 17).replace(":info_message: ", ""), 17) is None
+    assert notices.core_notice(LOST, 17) is None
+
+
+class Stream:
+    """A stream of ipykernel's, with the thread that reads what C code writes."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.read: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.watch_fd_thread = threading.Thread(target=self._serve, daemon=True)
+        self.watch_fd_thread.start()
+
+    def _serve(self) -> None:
+        for text in iter(self.read.get, ""):
+            self.write(text)
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return len(text)
+
+    def end(self) -> str:
+        self.read.put("")
+        self.watch_fd_thread.join(60)
+        return self.text
+
+
+def test_a_line_of_the_core_is_heard_and_all_else_that_is_written_there_is_shown() -> None:
+    ray, stream, heard = Printing(), Stream(), []
+
+    def say(text: str, only_known: bool) -> str | None:
+        heard.append((text, only_known))
+        return None if only_known else "" if notices.recovering(text) else text
+
+    undo, other = ray.hearers.add(say, stream), ray.hearers.add(lambda text, only_known: None, stream)
+    warning = core_line("something else")
+    stream.read.put(f"before\n{core_line(LOST)}between\n{warning}half a line")
+    stream.read.put(core_line(LOST))
+    assert stream.end() == f"before\nbetween\n{warning}half a line"
+    assert heard.count((LOST, False)) == 2
+    stream.write(core_line(LOST))  # by another thread: the user's own print
+    assert stream.text.endswith(core_line(LOST))
+    undo()
+    assert "write" in vars(stream)
+    other()
+    assert "write" not in vars(stream)
+    assert ray.module.show is ray.own
+
+
+def test_other_streams_are_left_alone_and_what_others_have_put_there_is_put_back() -> None:
+    ray = Printing()
+    for stream in (io.StringIO(), None):
+        ray.hearers.add(of("x", []), stream)()
+    wrapped = Stream()
+    wrapped.write = around = wrapped.write  # type: ignore[method-assign]
+    undo = ray.hearers.add(of("x", []), wrapped)
+    assert vars(wrapped)["write"] is not around
+    undo()
+    assert vars(wrapped)["write"] is around
+    undo = ray.hearers.add(of("x", []), wrapped)
+    inner = wrapped.write
+    wrapped.write = later = lambda text: inner(text)  # type: ignore[method-assign]
+    undo()
+    assert vars(wrapped)["write"] is later
+    wrapped.read.put(core_line(LOST))
+    assert wrapped.end() == core_line(LOST), "nobody tells of it any more"
 
 
 class Printing:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
+import logging
 import os
 import signal
 import sys
@@ -18,8 +21,9 @@ import ray as real_ray
 from cluster_tools import WAIT, In, check, engine, heard, printed, raised, until
 
 import raynb
+from raynb.base.ref import foreign
 from raynb.base.rows import CANCELLED, RUNNING
-from raynb.engine.cluster import rays
+from raynb.engine.cluster import cluster_view, rays
 
 RAYS_FOLDER = str(Path(real_ray.__file__).parent) + os.sep
 #: A frame in one of these waits inside Ray: raynb calls Ray's core by itself.
@@ -350,3 +354,92 @@ def nested_tasks_that_do_not_notice_their_cancellation_end_with_their_workers() 
         return [row.state for row in engine().snapshot().tasks if row.name == "sleeps_on"]
 
     until(lambda: states() == [CANCELLED] * 2, "the rows")
+
+
+@check
+def the_error_of_a_lost_value_comes_without_the_counters_of_the_store() -> None:
+    logged: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
+
+    @raynb.remote(num_cpus=0, max_retries=0)
+    def sleeps() -> None:
+        while True:
+            time.sleep(0.01)
+
+    @raynb.remote
+    def reads(box: list[Any]) -> Any:
+        import raynb as ray
+
+        found: list[str] = []
+        reader = logging.Handler()
+        reader.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
+        logging.getLogger("ray").addHandler(reader)
+        try:
+            ray.get(box[0], timeout=WAIT)
+        except ray.exceptions.ObjectLostError:
+            return found
+        finally:
+            logging.getLogger("ray").removeHandler(reader)
+        raise AssertionError("the value was there")
+
+    logging.getLogger("ray").addHandler(handler)
+    try:
+        native = real_ray.put(real_ray.exceptions.ObjectLostError("ab" * 14, None, ""))  # as Ray has it in its place
+        ref, kept, pending = foreign[real_ray.ObjectRef](native), raynb.put(1), sleeps.remote()
+        lost = raynb.exceptions.ObjectLostError
+        assert isinstance(raised(lambda: raynb.get(ref, timeout=WAIT)), lost)
+        assert isinstance(raised(lambda: raynb.get([kept, ref], timeout=WAIT)), lost)
+        assert isinstance(raised(lambda: raynb.get([pending, ref], timeout=WAIT)), lost)
+        assert [text for text in raynb.get(reads.remote([ref]), timeout=WAIT) if "Plasma" in text] == []
+    finally:
+        logging.getLogger("ray").removeHandler(handler)
+        raynb.cancel(pending, force=True)
+    assert [text for text in logged if "Plasma" in text] == []
+
+
+@check
+def notices_of_rays_about_the_cluster_are_a_sentence_each() -> None:
+    module = real_ray._private.worker
+
+    def show(*texts: str) -> tuple[str, str]:
+        """Prints notices as Ray does; returns what Ray prints of them, and what raynb says instead."""
+        before, shown = len(heard), io.StringIO()
+        with contextlib.redirect_stdout(shown):
+            module.print_to_stdstream({"pid": "raylet", "lines": list(texts), "is_err": False}, False)
+        ours = [one.text for one in heard[before:] if one.name == "raynb" and one.kind == "stderr"]
+        return shown.getvalue(), "".join(ours)
+
+    node = raynb.nodes()[0]["NodeID"]
+    shown, said = show(
+        f"The node with node id: {node} and address: 192.0.2.2 and node name: x has been marked dead because the "
+        "detector has missed too many heartbeats from it. This can happen when a raylet crashes unexpectedly."
+    )
+    assert not shown, shown
+    assert node[:8] in said, said
+    assert said.endswith(" is dead: the detector has missed too many heartbeats from it\n"), said
+    nameless = (
+        "It looks like you're creating a detached actor in an anonymous namespace. In order to access this actor in "
+        'the future, you will need to explicitly connect to this namespace with ray.init(namespace="checked", ...)'
+    )
+    shown, said = show(nameless, nameless)
+    assert not shown, shown
+    assert said.count("get_actor(name, namespace='checked')") == 1, said
+    shown, said = show("Spilled 120 MiB, 3 objects, write throughput 900 MiB/s.")
+    assert "Spilled 120 MiB, 3 objects" in shown, shown
+    assert not said, said
+
+
+@check
+def the_first_look_after_a_silence_shows_the_nodes_as_they_are() -> None:
+    view, patience = engine().cluster_info, cluster_view.PATIENCE_SECONDS
+    engine().snapshot()
+    cluster_view.PATIENCE_SECONDS = WAIT
+    try:
+        until(lambda: not view._asking.locked(), "an earlier look to end")
+        view._asked = view._answered = float("-inf")
+        for row in view._nodes.values():
+            row.alive = False
+        assert [row.alive for row in engine().snapshot().nodes] == [True]
+    finally:
+        cluster_view.PATIENCE_SECONDS = patience

@@ -136,7 +136,7 @@ class ClusterObjects:
                     )
                 ready, waiting = rays.wait(waiting, num_returns=len(waiting), timeout=left)
                 # Read as they come: one that failed is known at once, and not when the last is there.
-                found.update(zip(ready, rays.get(ready), strict=True))
+                found.update(zip(ready, rays.read(ready, None), strict=True))
                 missing.left = len(waiting)
                 aside = missing.step_aside()
                 deadline = None if deadline is None else deadline + aside
@@ -159,7 +159,7 @@ class ClusterObjects:
         """Returns the first of several refs with an error of this class; all if that is not to be found out at once."""
         for ref in refs:
             try:
-                rays.get(self._refs.native(ref), timeout=0)
+                rays.read([self._refs.native(ref)], 0)
             except theirs.GetTimeoutError:
                 continue
             except Exception as error:

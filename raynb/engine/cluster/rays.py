@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import ray
+from ray import exceptions as theirs
 from ray import remote_function
 from ray.actor import ActorHandle, ActorMethod
 
@@ -40,7 +41,7 @@ def bare(function: Any) -> Any:
 get: Callable[..., Any] = bare(ray.get)
 put: Callable[..., Any] = bare(ray.put)
 wait: Callable[..., Any] = bare(ray.wait)
-#: Whether this Ray's worker reads as `read` expects: what a task raised is raised there.
+#: Whether this Ray's worker reads as `read` expects: what a task raised is returned there.
 _READS = "return_exceptions" in inspect.signature(ray._private.worker.Worker.get_objects).parameters
 kill: Callable[..., Any] = bare(ray.kill)
 cancel: Callable[..., Any] = bare(ray.cancel)
@@ -51,19 +52,31 @@ _printing = threading.RLock()  # of what Ray gathers to print
 _hearers = Hearers(ray._private.worker, "print_to_stdstream", _printing)
 
 
-def read(natives: list[object], timeout: float) -> list[object]:
-    """Returns the values of refs, as `get` does; in a driver by itself.
+def read(natives: list[object], timeout: float | None) -> list[object]:
+    """Returns the values of refs, as `get` does; where raynb can, by itself.
 
-    Ray's function looks at each ref for kinds that ours are not, and tells Ray's timeline of every call.
+    Ray's function looks at each ref for kinds that ours are not, and tells Ray's timeline of every call. Of an object
+    that was lost it logs the counters of this process's store, in 20 lines that say nothing of that object.
     """
     worker = ray._private.worker.global_worker
-    if _READS and worker.connected and worker.mode == ray.SCRIPT_MODE:
-        values: list[object]
-        values, stop_at = worker.get_objects(natives, timeout)
+    values: list[object]
+    if natives and _READS and worker.connected and _reads_itself():
+        values, stop_at = worker.get_objects(natives, timeout, return_exceptions=True)
+        for value in values:
+            if isinstance(value, theirs.RayError):
+                raise value.as_instanceof_cause() if isinstance(value, theirs.RayTaskError) else value
         if not stop_at:  # at a breakpoint of Ray's own debugger
             return values
     values = get(natives, timeout=timeout)
     return values
+
+
+def _reads_itself() -> bool:
+    """Returns whether `read` does without Ray's function: it warns in an async actor that is about to block."""
+    worker = ray._private.worker.global_worker
+    if worker.mode == ray.SCRIPT_MODE:
+        return True
+    return bool(worker.mode == ray.WORKER_MODE and not worker.core_worker.current_actor_is_asyncio())
 
 
 #: The core's functions by which `ready` and `task` wait and submit, as this module knows them. Where Ray's have another
@@ -257,7 +270,7 @@ def hear_notices(say: Say) -> Callable[[], None]:
     Returns:
         a function that undoes it.
     """
-    undo = _hearers.add(say)
+    undo = _hearers.add(say, sys.stderr)
     module = ray._private.worker
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is None:

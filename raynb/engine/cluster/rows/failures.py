@@ -46,6 +46,7 @@ class UnheardFailures:
         self._unasked = UnaskedFailures(self.report)
         # One of its own: of two runtimes in one process, the first to end would take the other's away.
         self._deaths_told: deque[bool] = deque(maxlen=1)  # not empty: notices come here, so each death is told of
+        self._nameless: set[str] = set()  # namespaces without a name that were told of
         self._filter = functools.partial(_is_not_ours, self._deaths_told)
         logging.getLogger(_RAYS_LOG).addFilter(self._filter)
         self._unhear = rays.hear_notices(self._noticed)
@@ -116,7 +117,7 @@ class UnheardFailures:
             again = notices.retried(text)
             if again is not None:
                 return self._tried_again(*again, only_known)
-            return None if only_known else notices.notice(text)
+            return None if only_known else self._of_the_cluster(text)
         self._deaths_told.append(True)
         pid, node_id, why = died
         rows = self._rows
@@ -142,6 +143,25 @@ class UnheardFailures:
         self.report(f"the worker{of} with pid {pid} on {self._cluster.name_of(node)} died: {why}", scope)
         return ""
 
+    def _of_the_cluster(self, text: str) -> str:
+        """Says in a line what a notice says that concerns all of the program; returns what Ray is to print instead."""
+        dead, count, namespace = notices.node_death(text), notices.recovering(text), notices.nameless(text)
+        if dead is not None:
+            node_id, why = dead
+            self.report(f"{self._cluster.name_of(self._cluster.number_of(node_id))} is dead: {why}", 0)
+        elif count is not None:
+            many = "an object of this program was" if count == 1 else f"{count} objects of this program were"
+            self.report(f"{many} lost: Ray takes another copy, or runs again the task that made it, as often as its "
+                        "max_retries allows", 0)  # fmt: skip
+        elif namespace is not None:
+            if namespace not in self._nameless:  # it is the same for all of this program's actors
+                self._nameless.add(namespace)
+                self.report("this program's detached actors outlive it in a namespace that nobody has named: another "
+                            f"program finds them by get_actor(name, namespace={namespace!r}). To name one, give the "
+                            "actor namespace=, or start with init(namespace=...), c.Raynb.namespace", 0)  # fmt: skip
+        else:
+            return notices.notice(text)
+        return ""
 
     def _tried_again(self, name: str, left: str, only_known: bool) -> str | None:
         """Shows that a task is tried again, in its cell if it is one of this runtime's."""
