@@ -25,6 +25,8 @@ from raynb.engine.cluster.local_nodes import LocalNodes
 DIFFERENT = {
     # with three nodes' slots, all tasks may have ended when it is interrupted
     "interrupt_and_rerun": ({8}, "(100, False, "),
+    # the death of a worker is told of in a line
+    "debugging_and_doctor": ({14}, "{'stderr'}"),
     # the restart is refused, so what comes after it has no runtime
     "big_data_by_ref": ({9, 10, 11, 12}, "is a cluster that has its size: leave object_store_memory out"),
 }

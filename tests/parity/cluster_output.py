@@ -350,6 +350,30 @@ def a_worker_that_dies_is_told_of_in_a_line_in_its_cell() -> None:
 
 
 @check
+def what_was_printed_before_a_task_ends_its_process_is_shown_and_so_is_what_ran_there_before() -> None:
+    @raynb.remote(max_retries=0)
+    def came_before() -> int:
+        return os.getpid()
+
+    @raynb.remote(max_retries=0)
+    def leaves() -> None:
+        print("before the end;")
+        os._exit(4)
+
+    with In(152):
+        for _ in range(3):
+            raynb.get(came_before.remote(), timeout=WAIT)
+            ref = leaves.remote()
+            assert isinstance(raised(lambda ref=ref: raynb.get(ref, timeout=WAIT)), raynb.exceptions.WorkerCrashedError)
+        until(lambda: lines(152) == ["before the end;"] * 3, "what they printed")
+
+    def told() -> list[bool]:
+        return [bool(row.worker) for row in engine().snapshot().tasks if (row.scope, row.name) == (152, "came_before")]
+
+    until(lambda: told() == [True] * 3, "where they ran")
+
+
+@check
 def a_worker_whose_driver_has_ended_asks_for_its_hub_once_a_batch() -> None:
     asked: list[str] = []
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import sys
+from collections.abc import Callable
+from typing import NoReturn
 
 import ray
 from ray import exceptions as theirs
@@ -54,6 +57,23 @@ def _is_rays_to_log(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("ray._raylet").addFilter(_is_rays_to_log)
+
+
+def flush_before_exit(flush: Callable[[], object]) -> None:
+    """Has ``flush`` called before ``os._exit`` ends this process, so that what it printed and reported is not lost.
+
+    On one machine it is in a pipe by then. A forked child ends as ever: the reports are its parent's.
+    """
+    worker, leave = os.getpid(), os._exit
+
+    def flushed(status: int) -> NoReturn:
+        try:
+            if os.getpid() == worker:
+                flush()
+        finally:
+            leave(status)
+
+    os._exit = functools.wraps(leave)(flushed)
 
 
 def leave_loop(code: object) -> None:

@@ -9,6 +9,7 @@ import random
 import sys
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +31,15 @@ FULL_EVENTS = 2000
 
 #: Seconds between two looks at the machine.
 MACHINE_SECONDS = 2.0
+
+
+_here: weakref.WeakSet[Reporter] = weakref.WeakSet()
+
+
+def flush_all() -> None:
+    """Pushes at once what this process has to report, and waits: it is about to end."""
+    for reporter in list(_here):
+        reporter.flush(hub.OUTPUT_WAIT_SECONDS)
 
 
 class _Machine:
@@ -140,6 +150,7 @@ class Reporter:
         self._over = False
         self._hub: Any = None
         self._alone = False  # no hub answered for as long as one may be away: its driver has ended
+        _here.add(self)
         threading.Thread(target=self._serve, name="raynb-reporter", daemon=True).start()
 
     # -- what is reported ----------------------------------------------------------------------
@@ -239,13 +250,13 @@ class Reporter:
             return self.name, self._events_sent + len(self._events)
 
     # -- the way -------------------------------------------------------------------------------
-    def flush(self) -> None:
-        """Pushes at once and waits: this process is about to end."""
+    def flush(self, seconds: float = 2.0) -> None:
+        """Pushes at once and waits (seconds at the most): this process is about to end."""
         with self._changed:
             self._urgent = True
             self._asleep = False
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._asleep, 2.0)
+            self._changed.wait_for(lambda: self._asleep, 0.0 if self._alone else seconds)
 
     def settle(self) -> None:
         """Returns once the driver has shown all that was printed here so far.
@@ -304,14 +315,24 @@ class Reporter:
             self._asleep = False
             # The first after a silence goes soon; who is busy all the time reports in larger batches.
             due = time.monotonic() + (PAUSE_SECONDS if slept else self._pause)
-            while not self._urgent and len(self._rows) < FULL_EVENTS:
-                left = min(due - time.monotonic(), PAUSE_SECONDS if self._printed else due)
+            while not self._urgent and len(self._rows) < FULL_EVENTS and not self._is_idle():
+                left = min(due - time.monotonic(), PAUSE_SECONDS)
                 if left <= 0:
                     break
                 printed = self._printed
                 self._changed.wait(left)
                 if printed:
                     break
+
+    def _is_idle(self) -> bool:
+        """Returns whether the last task ended a while ago and none has begun: nothing comes to gather for.
+
+        What is kept longer is lost with a worker that dies.
+        """
+        if self._fresh:
+            return False
+        last = self._rows[-1] if self._rows else None  # this thread alone takes them out
+        return last is not None and last[0] == "end" and time.time() - last[3][3] >= PAUSE_SECONDS
 
     def _batch(self) -> list[Any] | None:
         """Returns what `Hub.push` takes, and what was printed; None if there is nothing."""

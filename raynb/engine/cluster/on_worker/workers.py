@@ -33,7 +33,7 @@ from raynb.engine.cluster.bridge import Value
 from raynb.engine.cluster.inspection.answering import ClusterDesk
 from raynb.engine.cluster.on_worker import ending
 from raynb.engine.cluster.on_worker.insisting import Cancelled, insist
-from raynb.engine.cluster.on_worker.reporter import Reporter
+from raynb.engine.cluster.on_worker.reporter import Reporter, flush_all
 from raynb.engine.cluster.side import Shared
 from raynb.engine.cluster.submission import ClusterCall, Static
 from raynb.run.surroundings import apply as apply_surroundings
@@ -92,6 +92,7 @@ def engine_by_nonce(nonce: int) -> WorkerAdapter:
         if engine is None:
             if not _engines:
                 os.register_at_fork(after_in_child=_after_fork)
+                ending.flush_before_exit(flush_all)
                 _hear_interrupts()
             questions.refuse_questions()
             engine = _engines[nonce] = WorkerAdapter(nonce, rays.context().namespace)
