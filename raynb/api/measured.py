@@ -6,10 +6,10 @@ Small values are not looked at: reading the clock costs as much as pickling them
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from raynb.base import engine as engines
+from raynb.base.process.waits import time
 
 _now = time.monotonic
 

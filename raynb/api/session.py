@@ -17,7 +17,6 @@ import logging
 import os
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +28,7 @@ from raynb.base import interrupts, unshown
 from raynb.base.config import Config
 from raynb.base.interfaces import DriverEngine, Engine
 from raynb.base.process import module_path, shelter, trace
+from raynb.base.process.waits import time
 from raynb.base.rows import Output
 from raynb.exceptions import RaySystemError, RuntimeGoneError
 

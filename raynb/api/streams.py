@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from raynb.base import unshown
+from raynb.base.process.waits import time
 from raynb.base.ref import ObjectRefGenerator
 
 

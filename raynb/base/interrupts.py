@@ -22,11 +22,12 @@ import gc
 import os
 import signal
 import threading
-import time
 import weakref
 from collections.abc import Callable, Sized
 from types import CodeType, FrameType
 from typing import Any, TypeVar
+
+from raynb.base.process.waits import time
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import threading
-import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from raynb.base.process.waits import time
 from raynb.base.rows import RUNNING, TASK_ENDED, TASK_STATES, Snapshot, StoreRow, TaskRow
 
 _now = time.monotonic

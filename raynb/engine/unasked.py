@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 
 from raynb.base.interrupts import Critical
+from raynb.base.process.waits import time
 from raynb.base.rows import TaskRow
 from raynb.core.tasks.unasked import GRACE_SECONDS, Tally
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from typing import Any
 
 import cloudpickle
 
 from raynb.base.engine import Packed
+from raynb.base.process.waits import time
 from raynb.serde import pickling
 
 

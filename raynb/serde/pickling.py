@@ -11,7 +11,6 @@ import io
 import linecache
 import logging
 import pickle
-import time
 from collections.abc import Callable, Sequence
 from types import CodeType, MethodType
 from typing import Any
@@ -21,6 +20,7 @@ import cloudpickle
 from raynb.base.buffers import flat
 from raynb.base.engine import Packed
 from raynb.base.process import headroom, shelter
+from raynb.base.process.waits import time
 from raynb.base.ref import ObjectRef, foreign, is_ref, ours
 from raynb.serde import arrays, culprits, frames, notebook_objects, tables
 from raynb.serde.refs import PickledRefs, collecting

@@ -13,8 +13,8 @@ import os
 import shutil
 import stat
 import tempfile
-import time
 
+from raynb.base.process.waits import time
 from raynb.exceptions import OutOfDiskError
 
 PREFIX = "raynb-spill-"

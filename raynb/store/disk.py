@@ -21,12 +21,12 @@ import os
 import secrets
 import stat
 import struct
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from raynb.base.buffers import Gathered
 from raynb.base.interrupts import Critical
+from raynb.base.process.waits import time
 from raynb.base.spec import Location
 from raynb.exceptions import ObjectLostError, OutOfDiskError
 from raynb.store import checksum

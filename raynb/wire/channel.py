@@ -10,11 +10,11 @@ import array
 import os
 import select
 import socket
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from raynb.base.process.waits import time
 from raynb.wire.codec import Decoder, encode, encode_coded
 
 CHUNK_BYTES = 65536  # below malloc's mmap threshold, so a receive costs no page faults

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from raynb.base.process.waits import time
 from raynb.base.ref import DynamicObjectRefGenerator
 from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
 from raynb.run import methods

@@ -13,8 +13,9 @@ import os
 import select
 import shutil
 import signal
-import time
 from collections.abc import Callable, Collection
+
+from raynb.base.process.waits import time
 
 MARKER = "RAYNB_RUNTIME"
 END_SECONDS = 10.0  # processes that not even SIGKILL ends (they wait for a disk) are left after that

@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from raynb.base import ends, ids
 from raynb.base import engine as slot
 from raynb.base.process import main_module
+from raynb.base.process.waits import time
 from raynb.exceptions import AsyncioActorExit
 from raynb.run import environment, failures, returns, surroundings
 from raynb.serde import errors, pickling, values

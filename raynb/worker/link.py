@@ -12,13 +12,13 @@ import gc
 import os
 import select
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from raynb.base.interrupts import RESUME_SECONDS, Critical
 from raynb.base.process import strikes
+from raynb.base.process.waits import time
 from raynb.run.inspection import dumps
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed

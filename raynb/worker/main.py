@@ -7,7 +7,6 @@ import os
 import pickle
 import sys
 import threading
-import time
 from collections import deque
 from typing import Any
 
@@ -15,6 +14,7 @@ from raynb.base import engine as slot
 from raynb.base import interrupts
 from raynb.base.config import ENV_FAILED
 from raynb.base.process import heap, main_module, trace
+from raynb.base.process.waits import time
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.run import environment, surroundings
 from raynb.serde import children, functions, pickling

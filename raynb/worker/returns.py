@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from raynb.base.process.bell import Bell
+from raynb.base.process.waits import Bell
 from raynb.base.ref import DynamicObjectRefGenerator, ObjectRef
 from raynb.base.spec import DYNAMIC, STREAMING
 from raynb.run import returns

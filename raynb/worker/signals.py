@@ -10,10 +10,10 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-import time
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from raynb.base.process.waits import time
 from raynb.worker import state, user_code
 
 if TYPE_CHECKING:

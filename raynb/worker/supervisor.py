@@ -18,11 +18,11 @@ import select
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from raynb.base.process import heap
+from raynb.base.process.waits import time
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
 from raynb.wire.codec import BadFrame

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raynb.base.process.bell import Bell
+from raynb.base.process.waits import Bell
 from raynb.jupyter.output.patience import IMPATIENCE_SECONDS, PATIENCE_SECONDS, SLICE_SECONDS, Patience, in_slices
 
 

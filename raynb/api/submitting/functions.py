@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import time
 from typing import Any
 
 from raynb.api import definitions, measured, streams
@@ -12,6 +11,7 @@ from raynb.api.checks.signature import Signature
 from raynb.api.submitting.shown import ShownCalls, face, handed
 from raynb.base.engine import Engine, current
 from raynb.base.process import surroundings
+from raynb.base.process.waits import time
 from raynb.base.spec import TaskOptions, plain
 from raynb.serde import pickling
 

@@ -15,7 +15,6 @@ import logging
 import select
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
@@ -24,7 +23,7 @@ from raynb.base import unshown
 from raynb.base.engine import DriverEngine
 from raynb.base.interrupts import Allowed, Deferred, Turn
 from raynb.base.process import shelter, trace
-from raynb.base.process.bell import Bell
+from raynb.base.process.waits import Bell, time
 from raynb.base.rows import END_OF_TASK, Output
 from raynb.base.text import clean, printable
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING, RUNNING
 from operator import attrgetter
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from raynb.base import engine as slot
 from raynb.base.interrupts import RESUME_SECONDS
+from raynb.base.process.waits import time
 
 if TYPE_CHECKING:
     from concurrent.futures._base import _Waiter

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterable
 from importlib.machinery import PathFinder
+
+from raynb.base.process.waits import time
 
 #: Module paths that are remembered.
 MAX_PATHS = 64

@@ -21,9 +21,9 @@ import os
 import stat
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 
+from raynb.base.process.waits import time
 from raynb.base.rows import KernelRow
 
 #: Names the folder; for tests, and for homes without a temporary directory of their own.

@@ -20,7 +20,6 @@ import inspect
 import signal
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from types import FrameType
@@ -29,6 +28,7 @@ from typing import Any, TypeVar
 from raynb.base import interrupts
 from raynb.base.process import headroom, strikes, trace
 from raynb.base.process.limits import NO_THREAD
+from raynb.base.process.waits import time
 from raynb.exceptions import RaySystemError
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -15,7 +15,6 @@ import operator
 import os
 import sys
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from types import CodeType
 from typing import Any, TypeVar
 
 from raynb.base.process import package
+from raynb.base.process.waits import time
 
 NAME = "PyThreadState_SetAsyncExc"
 CLEAR_SECONDS = 0.5  # a lookup waits no longer than this

@@ -14,9 +14,10 @@ import atexit
 import logging
 import os
 import threading
-import time
 from collections import deque
 from dataclasses import dataclass
+
+from raynb.base.process.waits import time
 
 log = logging.getLogger("raynb")
 log.addHandler(logging.NullHandler())

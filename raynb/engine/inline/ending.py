@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from types import TracebackType
 from typing import Any
 
 from raynb.base import ids
+from raynb.base.process.waits import time
 from raynb.base.rows import CANCELLED, FAILED, TASK_ENDED
 from raynb.engine.inline.objects import InlineObjects
 from raynb.engine.inline.records import InlineStream, InlineTask

@@ -11,13 +11,13 @@ import concurrent.futures
 import os
 import secrets
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from raynb.base import ends, ids, limits, unshown
 from raynb.base.config import RESOURCE_UNIT, Config
 from raynb.base.engine import Context, Packed, register
+from raynb.base.process.waits import time
 from raynb.base.ray_names.one_machine import OneMachine
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, logged_in
 from raynb.base.rows import (

@@ -12,11 +12,11 @@ import contextlib
 import contextvars
 import selectors
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from raynb.base.interrupts import RESUME_SECONDS
+from raynb.base.process.waits import time
 
 
 class _Selector(selectors.DefaultSelector):

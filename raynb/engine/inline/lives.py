@@ -5,9 +5,9 @@ from __future__ import annotations
 import bdb
 import contextvars
 import os
-import time
 
 from raynb.base import ends, ids
+from raynb.base.process.waits import time
 from raynb.base.rows import ACTOR_CREATION_TASK, ALIVE, CANCELLED, DEAD, FAILED, FINISHED, TaskRow
 from raynb.base.spec import Location
 from raynb.core.actors import restarts

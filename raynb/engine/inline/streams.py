@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from collections.abc import Callable
 
 from raynb.base.engine import Engine
+from raynb.base.process.waits import time
 from raynb.base.ref import ObjectRef
 from raynb.engine.inline.tasks import InlineTasks
 from raynb.exceptions import GetTimeoutError

@@ -7,12 +7,12 @@ import bdb
 import contextlib
 import contextvars
 import inspect
-import time
 from collections.abc import Callable
 from typing import Any
 
 from raynb.base import ids
 from raynb.base.engine import Packed
+from raynb.base.process.waits import time
 from raynb.base.ref import DynamicObjectRefGenerator, ObjectRef
 from raynb.base.rows import FAILED, FINISHED, RUNNING, TASK_ENDED, TaskRow
 from raynb.base.spec import DYNAMIC, STREAMING, TaskOptions

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from raynb.base import ids
 from raynb.base.engine import Engine, Packed
 from raynb.base.process import headroom, shelter
 from raynb.base.process.shelter import sheltered
+from raynb.base.process.waits import time
 from raynb.base.ref import ObjectRef, UncountedRef
 from raynb.base.scope import current_scope
 from raynb.base.spec import ActorSpec, TaskOptions, TaskSpec

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from raynb.base import ids
 from raynb.base.engine import Engine
 from raynb.base.process.shelter import sheltered
+from raynb.base.process.waits import time
 from raynb.base.ref import ObjectRef, taken_from
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.loop import Loop

@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import secrets
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from raynb.base.engine import Packed, register
 from raynb.base.interrupts import Allowed, Critical, Deferred
 from raynb.base.process import headroom, shelter, trace
 from raynb.base.process.limits import NO_THREAD
+from raynb.base.process.waits import time
 from raynb.base.ray_names.one_machine import OneMachine
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, logged_in
 from raynb.base.scope import current_scope

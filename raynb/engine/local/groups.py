@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import Any
 
 from raynb.base import ids
 from raynb.base.process.shelter import sheltered
+from raynb.base.process.waits import time
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.loop import Loop
 from raynb.engine.loop.waiters import Waiter

@@ -6,13 +6,13 @@ import concurrent.futures
 import functools
 import itertools
 import pickle
-import time
 from collections.abc import Callable
 from typing import Any
 
 from raynb.base.interfaces import Wait
 from raynb.base.process.futures import FutureWait
 from raynb.base.process.shelter import sheltered
+from raynb.base.process.waits import time
 from raynb.base.rows import Breakpoint
 from raynb.core.vocabulary import events as e
 from raynb.engine.local.controls import LocalControls

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from collections import deque
 from collections.abc import Callable
 
@@ -12,6 +11,7 @@ from raynb.base import limits
 from raynb.base.config import RESOURCE_UNIT, Config
 from raynb.base.process import trace
 from raynb.base.process.registry import Registry, program
+from raynb.base.process.waits import time
 from raynb.base.rows import TASK_ENDED, KernelRow
 from raynb.base.spec import CPU
 from raynb.core.machine import Machine

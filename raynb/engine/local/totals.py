@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from raynb.base import limits
 from raynb.base.config import RESOURCE_UNIT, Config
 from raynb.base.process.shelter import sheltered
+from raynb.base.process.waits import time
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.loop import Loop
 

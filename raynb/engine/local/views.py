@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from raynb.base.process.shelter import sheltered
+from raynb.base.process.waits import time
 from raynb.base.rows import Snapshot
 from raynb.core import invariants, snapshot
 from raynb.engine.loop.loop import Loop

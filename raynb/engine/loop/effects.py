@@ -8,11 +8,11 @@ from __future__ import annotations
 import functools
 import os
 import pickle
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from raynb.base import ends
+from raynb.base.process.waits import time
 from raynb.base.rows import RUNNING
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.core.vocabulary import commands as c

@@ -6,11 +6,11 @@ import itertools
 import os
 import pickle
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from raynb.base.process.waits import time
 from raynb.base.rows import Output
 from raynb.base.spec import TaskSpec
 from raynb.core.vocabulary import events as e

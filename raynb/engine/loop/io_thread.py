@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from raynb.base import interrupts, unshown
 from raynb.base.process import shelter, strikes
+from raynb.base.process.waits import time
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.pace import MAX_REFS_PER_DRAIN
 from raynb.engine.loop.polling import IN, Poller, Wake

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import select
 import sys
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.interrupts import Critical
 from raynb.base.process import trace
+from raynb.base.process.waits import time
 from raynb.base.ref import changes_in
 from raynb.base.spec import TaskSpec
 from raynb.core import invariants

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import select
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from raynb.base import engine as slot
 from raynb.base.interrupts import RESUME_SECONDS
 from raynb.base.process import shelter, strikes
-from raynb.base.process.bell import Bell
+from raynb.base.process.waits import Bell, time
 from raynb.engine.loop.polling import Poller, Wake
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from raynb.base.process.bell import Bell
+from raynb.base.process.waits import Bell
 
 PATIENCE_SECONDS = 5.0  # a thread waits so long for one that gets nowhere, once;
 IMPATIENCE_SECONDS = 0.05  # after that, so long each time, until that one has shown everything

@@ -27,7 +27,7 @@ from raynb.base import engine as engines
 from raynb.base import unshown
 from raynb.base.interrupts import Allowed, Deferred, Turn
 from raynb.base.process import shelter
-from raynb.base.process.bell import Bell
+from raynb.base.process.waits import Bell
 from raynb.base.rows import END_OF_TASK, PROFILE, Output
 from raynb.jupyter.output.folding import Action, CellOutput, Line, Rich
 from raynb.jupyter.output.patience import Patience, in_slices

@@ -16,9 +16,9 @@ import os
 import re
 import signal
 import threading
-import time
 
 from raynb.base.process import trace
+from raynb.base.process.waits import time
 from raynb.run.inspection.stacks import NATIVE, Stack
 
 #: None where the system has no real-time signals: no worker can be asked in this way.

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from types import CodeType, FrameType
 from typing import Any
 
+from raynb.base.process.waits import time
 from raynb.run.inspection.stacks import Place
 
 SAMPLE_SECONDS = 0.009  # seconds between two samples

@@ -11,11 +11,12 @@ import gc
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
+
+from raynb.base.process.waits import time
 
 #: (file, line, function). Whoever shows it looks for the source.
 Place = tuple[str, int, str]

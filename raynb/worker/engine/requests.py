@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.interrupts import RESUME_SECONDS
 from raynb.base.process import headroom
-from raynb.base.process.bell import Bell
+from raynb.base.process.waits import Bell, time
 from raynb.serde import pickling
 from raynb.wire import messages as w
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 from typing import TYPE_CHECKING, Any
 
 from raynb.base import ids
 from raynb.base.engine import Engine, Packed
 from raynb.base.process import headroom
+from raynb.base.process.waits import time
 from raynb.base.ref import ObjectRef
 from raynb.exceptions import GetTimeoutError, ObjectLostError, ObjectStoreAndDiskFullError, OutOfDiskError
 from raynb.serde import pickling

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from raynb.base.engine import Engine
+from raynb.base.process.waits import time
 from raynb.base.ref import ObjectRef
 from raynb.exceptions import GetTimeoutError
 from raynb.serde import values

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import pickle
 import threading
-import time
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from raynb.base import engine as slot
 from raynb.base import ids
+from raynb.base.process.waits import time
 from raynb.run.inspection import stacks
 from raynb.run.inspection.memory import MemoryWatch
 from raynb.run.inspection.sampler import Sampler

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import time
 from collections import deque
 from collections.abc import Sequence
 from types import MethodType
@@ -11,6 +10,7 @@ from typing import Any
 
 from raynb.base import ends
 from raynb.base.process import headroom, shelter
+from raynb.base.process.waits import time
 from raynb.core.vocabulary import events as e
 from raynb.engine.local.objects.watching import watch
 from raynb.engine.loop.loop import Loop

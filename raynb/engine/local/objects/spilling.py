@@ -7,13 +7,13 @@ import gc
 import queue
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from raynb.base import ids
 from raynb.base.engine import Engine, Packed
 from raynb.base.process import strikes, trace
+from raynb.base.process.waits import time
 from raynb.base.ref import ObjectRef
 from raynb.base.scope import current_scope
 from raynb.core.objects import spilling

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from raynb.base import ids
 from raynb.base.engine import Engine
 from raynb.base.process import shelter
 from raynb.base.process.shelter import sheltered
+from raynb.base.process.waits import time
 from raynb.base.ref import ObjectRef
 from raynb.core.objects.streams import FIRST_ITEM
 from raynb.core.vocabulary import events as e

@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import contextvars
 import functools
-import time
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from raynb.base import unshown
 from raynb.base.engine import Engine
 from raynb.base.ids import task_of
 from raynb.base.process import headroom, shelter
+from raynb.base.process.waits import time
 from raynb.base.ref import ObjectRef
 from raynb.core.vocabulary.transitions import O_READY
 from raynb.engine.local.objects.reading import Reading

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from raynb.base.process import trace
+from raynb.base.process.waits import time
 from raynb.core.vocabulary.transitions import O_READY
 from raynb.engine.loop.loop import Loop
 from raynb.engine.loop.waiters import Waiter

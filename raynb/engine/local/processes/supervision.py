@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 from raynb.base.config import Config
 from raynb.base.process import surroundings
+from raynb.base.process.waits import time
 from raynb.core.scheduling.worker_health import SupervisorDeaths
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e

@@ -12,11 +12,14 @@ from typing import Any
 
 from raynb.base.process import package
 from raynb.base.process.limits import remedy
+from raynb.base.process.waits import time
 from raynb.engine.loop.connections import with_fds
 from raynb.exceptions import RaySystemError
 from raynb.wire import messages as w
 from raynb.wire.channel import NO_SIGNAL, Channel, pair
 from raynb.worker import burial
+
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.0005, 0.05  # between two looks whether it has ended
 
 _BOOT = (
     "import sys; sys.path[0] = sys.argv[3]; "  # and not the current folder, whatever modules lie there
@@ -128,10 +131,10 @@ class Supervised:
         if self.stderr < 0:
             return
         self.channel.close()
-        try:
-            self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            pass
+        end, pause = time.monotonic() + timeout, MIN_PAUSE_SECONDS  # `Popen.wait` asks the user's `time`
+        while self.process.poll() is None and time.monotonic() < end:
+            time.sleep(pause)
+            pause = min(2 * pause, MAX_PAUSE_SECONDS)
         if self.process.returncode != 0:  # it was killed, is stopped or has no processor: nobody else buries
             burial.end(self.process.pid, self.marker, and_root=self.process.returncode is None)
             self.process.wait()

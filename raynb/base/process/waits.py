@@ -1,12 +1,23 @@
-"""Waking a thread, also from a signal handler or a destructor that interrupts who wakes it."""
+"""The time, and waits, that nothing of the user's code changes or falls into."""
 
 from __future__ import annotations
 
+import importlib.util
 import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import time as time
+else:
+    # Python's `time` once more, with functions of its own: freezegun, or a test that patches `time`, replaces those of
+    # the other one in every module that has them, and would stop threads of raynb's and let its timeouts be forgotten.
+    time = importlib.util.module_from_spec(importlib.util.find_spec("time"))
+    time.__spec__.loader.exec_module(time)
 
 
 class Bell:
-    """Wakes the one thread that waits for it, now or the next time.
+    """Wakes the one thread that waits for it, now or the next time, also from a signal handler or a destructor that
+    interrupts who wakes it.
 
     Each step is one call of C: a `threading.Event` has a lock, which a signal handler that sets it again may find
     taken by the very thread that it interrupts, and an exception that falls into its wait may come out as a
