@@ -95,6 +95,28 @@ def notice(text: str) -> str:
 Say = Callable[[str, bool], "str | None"]
 
 
+class _Nothing:
+    """No stream."""
+
+
+class _Write:
+    """The ``write`` of a stream: what its reader has read goes through ``untold`` first."""
+
+    def __init__(
+        self, own: Callable[[str], int | None], reader: threading.Thread, untold: Callable[[str], str]
+    ) -> None:
+        self._own = own
+        self._reader = reader
+        self._untold = untold
+
+    def __call__(self, text: str) -> int | None:
+        if threading.current_thread() is self._reader:
+            text = self._untold(text)
+            if not text:
+                return 0
+        return self._own(text)
+
+
 class Hearers:
     """Has the notices that a function of Ray's prints go through functions of ours first.
 
@@ -117,20 +139,15 @@ class Hearers:
         self._wraps = False
         self._says: list[Say] = []
         self._wrapper = self._shown
-        self._leave: Callable[[], None] = lambda: None  # takes the wrapper off the stream
+        self._stream: object = _Nothing()  # whose ``write`` is ours
 
-    def add(self, say: Say, stream: object = None) -> Callable[[], None]:
-        """Has notices go through ``say``, before those that were added earlier; returns a function that undoes it.
-
-        ``stream``: shows what C code writes to a descriptor, where Ray's core has notices of its own.
-        """
+    def add(self, say: Say) -> Callable[[], None]:
+        """Has notices go through ``say``, before those that were added earlier; returns a function that undoes it."""
         entry = functools.partial(say)  # one of its own for each call
         with self._printing:
             if not self._wraps:
                 self._own, self._wraps = getattr(self._module, self._name), True
                 setattr(self._module, self._name, self._wrapper)
-            if not self._says:
-                self._listen(stream)
             self._says.append(entry)
 
         def undo() -> None:
@@ -146,36 +163,30 @@ class Hearers:
 
         return undo
 
-    def _listen(self, stream: object) -> None:
-        """Has notices that Ray's core writes to a descriptor go through the functions, too.
+    def listen(self, stream: object) -> None:
+        """Has notices that Ray's core writes to a descriptor go through the functions, too, while there are any.
+
+        Call it from time to time: for each cell, IPython puts a function of its own in the place of the stream's
+        ``write``, and what was there before back after it. So ours goes there only between two cells.
 
         Args:
             stream: ipykernel's stream of that descriptor, which has a thread that reads what C code writes there. Of
                 any other kind of stream nothing is heard.
         """
-        reader, own = getattr(stream, "watch_fd_thread", None), getattr(stream, "write", None)
-        if not isinstance(reader, threading.Thread) or own is None:
+        reader = getattr(stream, "watch_fd_thread", None)
+        if not isinstance(reader, threading.Thread):
             return
-        before = vars(stream).get("write")  # IPython has put one there
+        found = vars(stream).get("write")
+        if found is None or getattr(found, "__func__", None) is getattr(type(stream), "write", None):
+            with self._printing:
+                if self._says:
+                    self._stream = stream
+                    vars(stream)["write"] = _Write(getattr(stream, "write"), reader, self._untold)  # noqa: B009
 
-        def write(text: str) -> int | None:
-            if threading.current_thread() is reader:
-                text = self._untold(text)
-                if not text:
-                    return 0
-            found: int | None = own(text)
-            return found
-
-        def leave() -> None:
-            if vars(stream).get("write") is not write:
-                return  # somebody has put another one around it, which then only passes on
-            if before is None:
-                del vars(stream)["write"]
-            else:
-                vars(stream)["write"] = before
-
-        vars(stream)["write"] = write
-        self._leave = leave
+    def _leave(self) -> None:
+        """Takes our function off the stream. In a cell it cannot be reached: then it stays, and passes all on."""
+        if isinstance(vars(self._stream).get("write"), _Write):
+            del vars(self._stream)["write"]
 
     def _untold(self, text: str) -> str:
         """Returns what was read from a descriptor without the lines of this process's core that a function tells of."""

@@ -6,6 +6,7 @@ import io
 import os
 import queue
 import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -109,14 +110,21 @@ class Stream:
         return self.text
 
 
-def test_a_line_of_the_core_is_heard_and_all_else_that_is_written_there_is_shown() -> None:
-    ray, stream, heard = Printing(), Stream(), []
-
+def knows_lost_objects(heard: list[tuple[str, bool]]) -> notices.Say:
     def say(text: str, only_known: bool) -> str | None:
         heard.append((text, only_known))
         return None if only_known else "" if notices.recovering(text) else text
 
-    undo, other = ray.hearers.add(say, stream), ray.hearers.add(lambda text, only_known: None, stream)
+    return say
+
+
+def test_a_line_of_the_core_is_heard_and_all_else_that_is_written_there_is_shown() -> None:
+    ray, stream, heard = Printing(), Stream(), []
+    ray.hearers.listen(stream)
+    assert "write" not in vars(stream), "nobody hears yet"
+    undo, other = ray.hearers.add(knows_lost_objects(heard)), ray.hearers.add(lambda text, only_known: None)
+    for _ in range(2):  # again is once
+        ray.hearers.listen(stream)
     warning = core_line("something else")
     stream.read.put(f"before\n{core_line(LOST)}between\n{warning}half a line")
     stream.read.put(core_line(LOST))
@@ -131,23 +139,48 @@ def test_a_line_of_the_core_is_heard_and_all_else_that_is_written_there_is_shown
     assert ray.module.show is ray.own
 
 
-def test_other_streams_are_left_alone_and_what_others_have_put_there_is_put_back() -> None:
+def test_other_streams_are_left_alone() -> None:
     ray = Printing()
+    undo = ray.hearers.add(of("x", []))
     for stream in (io.StringIO(), None):
-        ray.hearers.add(of("x", []), stream)()
-    wrapped = Stream()
-    wrapped.write = around = wrapped.write  # type: ignore[method-assign]
-    undo = ray.hearers.add(of("x", []), wrapped)
-    assert vars(wrapped)["write"] is not around
+        ray.hearers.listen(stream)
     undo()
-    assert vars(wrapped)["write"] is around
-    undo = ray.hearers.add(of("x", []), wrapped)
-    inner = wrapped.write
-    wrapped.write = later = lambda text: inner(text)  # type: ignore[method-assign]
+
+
+def test_the_function_that_ipython_puts_there_for_a_cell_stays_and_what_it_puts_back_is_taken() -> None:
+    ray, stream, heard = Printing(), Stream(), []
+    undo = ray.hearers.add(knows_lost_objects(heard))
+    taken: list[str] = []
+
+    def in_a_cell(inside: Callable[[], None]) -> None:
+        """Does what IPython does around a cell."""
+        before = stream.write
+
+        def tee(text: str) -> int:
+            taken.append(text)
+            return before(text)
+
+        stream.write = tee  # type: ignore[method-assign]
+        ray.hearers.listen(stream)
+        inside()
+        assert vars(stream)["write"] is tee
+        stream.write = before  # type: ignore[method-assign]
+
+    in_a_cell(lambda: None)  # in which the runtime starts
+    ray.hearers.listen(stream)
+    ours = vars(stream)["write"]
+    in_a_cell(lambda: stream.write("printed"))
+    assert vars(stream)["write"] is ours
+    assert (stream.text, taken) == ("printed", ["printed"])
+    in_a_cell(undo)  # in which it ends
+    assert vars(stream)["write"] is ours
+    stream.read.put(core_line(LOST))
+    assert stream.end() == "printed" + core_line(LOST), "nobody tells of it any more"
+    undo = ray.hearers.add(knows_lost_objects(heard))
+    ray.hearers.listen(stream)
+    assert vars(stream)["write"] is ours
     undo()
-    assert vars(wrapped)["write"] is later
-    wrapped.read.put(core_line(LOST))
-    assert wrapped.end() == core_line(LOST), "nobody tells of it any more"
+    assert "write" not in vars(stream)
 
 
 class Printing:

@@ -277,7 +277,7 @@ class ClusterEngine(Adapter):
 
     def _sweep(self) -> None:
         """Looks after silent tasks and unasked failures, on the listener's thread."""
-        steps = (self.refs.drain_log, self._failures.look, rays.show_held, self._reports.close_ended,
+        steps = (self.refs.drain_log, self._failures.look, rays.hear_core, rays.show_held, self._reports.close_ended,
                  self._controls.insist, self._sweeper.look)  # fmt: skip
         for step in steps:  # an error of one must not keep the others from their turn
             guarded("looking after the cluster's tasks", step)

@@ -270,7 +270,7 @@ def hear_notices(say: Say) -> Callable[[], None]:
     Returns:
         a function that undoes it.
     """
-    undo = _hearers.add(say, sys.stderr)
+    undo = _hearers.add(say)
     module = ray._private.worker
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is None:
@@ -287,6 +287,11 @@ def hear_notices(say: Say) -> Callable[[], None]:
             shell.events.unregister("post_execute", show)
 
     return end
+
+
+def hear_core() -> None:
+    """Has notices that Ray's core writes to this kernel's descriptor 2 heard as well; call it from time to time."""
+    _hearers.listen(sys.stderr)
 
 
 def show_held() -> None:
@@ -359,7 +364,7 @@ def session() -> Any:
 
 
 __all__ = [
-    "bare", "call", "cancel", "context", "get", "get_actor", "gpu_ids", "hear_notices", "hex_of",
+    "bare", "call", "cancel", "context", "get", "get_actor", "gpu_ids", "hear_core", "hear_notices", "hex_of",
     "interrupted_here", "is_connected", "is_here", "is_session", "is_traced", "kill", "number_here", "number_of", "put",
     "quick_call", "read", "ready", "remote", "session", "show_held", "stored", "task", "wait",
 ]  # fmt: skip
