@@ -359,11 +359,22 @@ def returns(value: Any, generator: bool) -> int:
 
 def retry_on(value: Any) -> bool | bytes:
     """Returns `retry_exceptions` as it travels: a bool, or the pickled tuple of classes."""
+    if isinstance(value, bytes):  # it does already
+        return value
     if value is None or isinstance(value, bool):
         return bool(value)
     import cloudpickle
 
     return cloudpickle.dumps(tuple(value)) if value else False
+
+
+def marked(given: dict[str, object]) -> dict[str, object]:
+    """Returns the options that `method` has marked a method with as they travel with every handle: a process that reads
+    one need not know the user's classes."""
+    made = dict(given)
+    if "retry_exceptions" in made:
+        made["retry_exceptions"] = retry_on(made["retry_exceptions"])
+    return made
 
 
 def task_options(

@@ -243,6 +243,33 @@ def test_options_of_the_users_own_classes_reach_neither_the_locks_nor_the_worker
     assert ray.get_actor(Word("me"), Stage.FIRST) == actor
 
 
+def test_what_a_method_is_marked_with_travels_without_the_users_classes(ray: Any) -> None:
+    """A class of the notebook in ``retry_exceptions`` ended every actor's process as it was made."""
+
+    class Passing(Exception):
+        pass
+
+    class Actor:
+        def __init__(self) -> None:
+            self.calls = 0
+
+        @ray.method(retry_exceptions=[Passing], max_task_retries=2)  # type: ignore[untyped-decorator, unused-ignore]
+        def call(self) -> int:
+            self.calls += 1
+            if self.calls < 3:
+                raise Passing
+            return self.calls
+
+    actor = ray.remote(num_cpus=0)(Actor).remote()
+
+    @ray.remote
+    def ask(handle: Any) -> Any:
+        return ray.get(handle.call.remote())
+
+    assert ray.get(actor.call.remote(), timeout=60) == 3
+    assert ray.get(ask.remote(actor), timeout=60) == 4
+
+
 def test_b22_recursion(ray: Any) -> None:
     @ray.remote
     def f(x: Any = None) -> None:

@@ -35,7 +35,7 @@ def _methods(cls: type) -> dict[str, dict[str, Any]]:
         plain = isinstance(raw, (staticmethod, classmethod))
         inner = raw.__func__ if plain else member
         found[name] = {
-            "given": dict(getattr(inner, "__raynb_method__", {})),
+            "given": o.marked(getattr(inner, "__raynb_method__", {})),
             "generator": inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner),
             "signature": _describe(member, skip=not plain),
         }
