@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import linecache
 import os
+import pickle
 import sys
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
@@ -204,3 +206,20 @@ print(said[0][1]["data"]["text/plain"], sorted(said[1][1]["data"]), said[2][1]["
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-2] == "(1, [['hello 2'], 1])"
     assert done.stdout.splitlines()[-1] == "{'a': 1} ['text/html', 'text/plain'] [['hello 2'], 1]"
+
+
+def test_what_is_displayed_travels_as_pythons_own_strings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class that only the task's process has, for marked-up text, say, made the task fail."""
+    from raynb.jupyter.on_worker import display
+
+    class Markup(str):
+        pass
+
+    said: list[Any] = []
+    engine = SimpleNamespace(emit=lambda kind, bundle: said.append(bundle))
+    monkeypatch.setattr("raynb.base.engine.current", lambda: engine)
+    data = {"text/html": Markup("<b>x</b>"), "application/json": {Markup("a"): [Markup("b")]}}
+    display.emit("display", {"data": data, "metadata": {}})
+    (bundle,) = said
+    assert bundle == {"data": data, "metadata": {}}
+    assert pickle.loads(pickle.dumps(bundle)) == bundle

@@ -17,6 +17,7 @@ from typing import Any
 
 from raynb.base import engine as engines
 from raynb.base.process.late_imports import when_imported
+from raynb.base.spec import plain
 from raynb.jupyter.on_worker.kernel_only import text_bars, without_views
 
 _SHELL = "IPython.core.interactiveshell"
@@ -36,7 +37,7 @@ def emit(kind: str, bundle: dict[str, Any]) -> None:
 
     if not _in_a_kernel():
         bundle = {**bundle, "data": without_views(bundle.get("data") or {})}
-    current().emit(kind, bundle=bundle)
+    current().emit(kind, bundle=plain(bundle))  # `Markup` and the like are strings where they arrive
 
 
 def show_value(value: object) -> None:
