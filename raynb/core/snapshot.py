@@ -70,6 +70,8 @@ def _why_dead(cause: Value | None) -> str:
     """Returns the text of the error value that a dead actor's calls get."""
     if type(cause) is not tuple:
         return ""
+    if cause[1] != "ActorDiedError":  # its process was ended for want of memory
+        return str(cause[2][0])
     _, why, *more = cause[2]
     if why == "creation":
         return "its constructor failed"
