@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from operator import attrgetter
+from operator import attrgetter, index
 from typing import Any
 
 from raynb.api import measured
@@ -217,6 +217,8 @@ def wait(
         raise TypeError(
             f"wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got {type(ray_waitables)}"
         )
+    if type(num_returns) is not int:
+        num_returns = index(num_returns)  # a number of numpy's does not travel to the driver
     refs: Sequence[Any] = ray_waitables
     if _is_left_over(refs) and (timeout is None or timeout >= 0) and 0 < num_returns <= len(refs):
         return _wait_distinct(refs, num_returns, timeout, fetch_local)
@@ -326,7 +328,7 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
     engine = ray_waitable._engine
     if force and task_of(ray_waitable._id) & ACTOR_BIT:
         raise ValueError("force=True is not supported for actor tasks.")
-    engine.cancel(ray_waitable, force, recursive)
+    engine.cancel(ray_waitable, bool(force), bool(recursive))
 
 
 def kill(actor: Any, *, no_restart: bool = True) -> None:
@@ -348,7 +350,7 @@ def kill(actor: Any, *, no_restart: bool = True) -> None:
         actor = ActorHandle(*adopt(actor))
     if not isinstance(actor, ActorHandle):
         raise ValueError(f"ray.kill() only supported for actors. For tasks, try ray.cancel(). Got: {type(actor)}.")
-    actor._ray_ref._engine.kill(actor._ray_spec.actor_id, no_restart)
+    actor._ray_ref._engine.kill(actor._ray_spec.actor_id, bool(no_restart))
 
 
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle:

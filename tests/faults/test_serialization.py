@@ -243,6 +243,25 @@ def test_options_of_the_users_own_classes_reach_neither_the_locks_nor_the_worker
     assert ray.get_actor(Word("me"), Stage.FIRST) == actor
 
 
+def test_a_task_may_wait_with_numbers_of_the_users_classes(ray: Any) -> None:
+    """They do not travel to the driver, and ended the worker there."""
+
+    class Count(enum.IntEnum):
+        ONE = 1
+
+    @ray.remote
+    def one() -> int:
+        return 1
+
+    @ray.remote(max_retries=0)
+    def waits() -> tuple[int, int]:
+        ready, left = ray.wait([one.remote(), one.remote()], num_returns=Count.ONE, timeout=60)
+        ray.cancel(left[0], force=Count.ONE, recursive=Count.ONE)
+        return len(ready), len(left)
+
+    assert ray.get(waits.remote(), timeout=60) == (1, 1)
+
+
 def test_what_a_method_is_marked_with_travels_without_the_users_classes(ray: Any) -> None:
     """A class of the notebook in ``retry_exceptions`` ended every actor's process as it was made."""
 
