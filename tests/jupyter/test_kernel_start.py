@@ -54,6 +54,21 @@ def test_loading_shows_one_card_and_the_runtime_starts_behind_it(fresh: KernelSe
     assert "Adds a number." in told
 
 
+def test_restart_takes_the_options_of_start_and_what_takes_none_says_so(fresh: KernelSession) -> None:
+    fresh.run("%load_ext raynb\n%config Raynb.num_cpus = 2\nimport raynb as ray\nray.init()")
+    refused = fresh.run("%raynb start --num-cpus 3", ok=False)
+    assert "`%raynb restart --num-cpus 3`" in refused.text
+    fresh.run("%raynb restart --num-cpus 3  # as many as there are")
+    assert fresh.run("ray.cluster_resources()['CPU']").shown == ["3.0"]
+    wrong = fresh.run("%raynb restart --numcpus 4", ok=False)
+    assert "numcpus" in wrong.text
+    assert fresh.run("ray.is_initialized(), ray.cluster_resources()['CPU']").shown == ["(True, 3.0)"]
+    for command in ("stop all", "nodes --free", "actors A", "status x"):
+        assert "takes nothing more" in fresh.run(f"%raynb {command}", ok=False).text, command
+    assert fresh.run("ray.is_initialized()").shown == ["True"]
+    fresh.run("%raynb actors  # all of them")
+
+
 def test_a_profile_brings_the_runtime_back_after_every_restart(tmp_path: Path) -> None:
     profile = tmp_path / "ipython" / "profile_default"
     profile.mkdir(parents=True)

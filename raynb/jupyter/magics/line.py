@@ -18,7 +18,7 @@ from raynb.exceptions import GetTimeoutError, RayTaskError
 from raynb.jupyter.cells.inputs import Inputs
 from raynb.jupyter.formatting import did_you_mean
 from raynb.jupyter.magics import inspecting, kept, lineage, reporting
-from raynb.jupyter.magics.arguments import parse
+from raynb.jupyter.magics.arguments import parse, without_comment
 from raynb.jupyter.magics.help import cell_number, every_magic
 from raynb.jupyter.notebook import Notebook, unfinished
 from raynb.jupyter.on_worker.runner import filled, holds_refs
@@ -200,7 +200,7 @@ class LineMagics(Magics):
 
         %raynb status           what runs, and the store
         %raynb start [--address A] [--cluster local [--nodes N]] [--local-mode] [--num-cpus N]
-        %raynb stop, %raynb restart
+        %raynb stop, %raynb restart [the same options as start]
         %raynb dashboard [TAB]  the live views, as a widget
         %raynb tasks|actors|objects|workers|nodes
         %raynb kernels          every runtime of yours on this machine; kernels stop NAME stops that of a notebook
@@ -226,6 +226,8 @@ class LineMagics(Magics):
         if run is None:
             meant = did_you_mean(command, COMMANDS)
             raise UsageError(f"%raynb has no command {command!r}{meant}; it has: {', '.join(COMMANDS)}.")
+        if command in BARE and without_comment(rest).strip():
+            raise UsageError(f"%raynb {command} takes nothing more, got {rest.strip()!r}.")
         return run(self, rest.strip())
 
     def _status(self, rest: str) -> None:
@@ -244,14 +246,16 @@ class LineMagics(Magics):
     @argument("--num-cpus", type=float, metavar="N", help="CPU slots (of such a cluster: of each node).")
     @argument("--object-store-memory", type=int, metavar="BYTES", help="Size of the object store.")
     def _start(self, rest: str) -> Any:
-        args = parse(LineMagics._start, rest)
-        config = self.notebook.config
-        given = {name: value for name, value in vars(args).items() if value is not None}
+        given = _given(rest)
         starting = self.notebook.starting
         if given and (engines.peek() is not None or (starting is not None and starting.is_alive())):
-            raise UsageError("%raynb start: a runtime is running; run `%raynb stop` first.")
+            raise UsageError(f"%raynb start: a runtime is running; `%raynb restart {rest}` ends it first.")
+        return self._begin(given)
+
+    def _begin(self, given: dict[str, object]) -> Any:
+        """Starts the runtime with these settings, which stay."""
         for name, value in given.items():
-            setattr(config, name, value)
+            setattr(self.notebook.config, name, value)
         self.notebook.start(shows=False)
         self.notebook.started()
         return self._card("")
@@ -262,10 +266,9 @@ class LineMagics(Magics):
         print("The runtime is stopped." if was else "No runtime was running.")
 
     def _restart(self, rest: str) -> Any:
+        given = _given(rest)
         self.notebook.stop()
-        self.notebook.start(shows=False)
-        self.notebook.started()
-        return self._card("")
+        return self._begin(given)
 
     def _card(self, rest: str) -> Any:
         from raynb.jupyter.reports.card import Card
@@ -319,6 +322,11 @@ class LineMagics(Magics):
 
         ours = (RemoteMagics, ActorMagics, LineMagics)
         print(every_magic(self.shell, ours, LineMagics.raynb.__doc__ or ""))
+
+
+def _given(rest: str) -> dict[str, object]:
+    """Returns the settings among the options of ``%raynb start``, which ``%raynb restart`` takes too."""
+    return {name: value for name, value in vars(parse(LineMagics._start, rest)).items() if value is not None}
 
 
 def _holds(value: object) -> bool:
@@ -416,6 +424,8 @@ def _of_notebook(command: Callable[[Notebook, str], object]) -> Callable[[LineMa
     return lambda magics, rest: command(magics.notebook, rest)
 
 
+#: Commands that take nothing: more than the command would be passed over, as if it had been done.
+BARE = ("status", "stop", "actors", "objects", "workers", "nodes", "config", "doctor", "as-ray")
 COMMANDS: dict[str, Callable[[LineMagics, str], Any]] = {
     "status": LineMagics._status, "start": LineMagics._start, "stop": LineMagics._stop,
     "restart": LineMagics._restart, "dashboard": LineMagics._dashboard, "tasks": LineMagics._tasks,
