@@ -16,6 +16,7 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from raynb.base.spec import plain
 from raynb.wire import messages as w
 from raynb.wire.messages import ALL
 
@@ -81,7 +82,11 @@ def encode(messages: Iterable[Any], number: int = 0) -> bytes:
     """
     items: list[Any] = [m if type(m) is tuple else _code[type(m)] + m for m in messages]
     items.append(number)
-    return _framed(_dumps(items))
+    try:
+        body = _dumps(items)
+    except ValueError:  # a string or number of a class of the user's: what a `__repr__` returns, say
+        body = _dumps(plain(items))
+    return _framed(body)
 
 
 def encode_coded(coded: Sequence[bytes], number: int) -> bytes:
@@ -100,7 +105,11 @@ def _framed(body: bytes) -> bytes:
 
 def encode_one(message: Any) -> bytes:
     """Returns a message by itself. Several of them in a row are taken apart by `decode_all`."""
-    return _dumps(_code[type(message)] + message, 2)  # for one of them the older format takes half the time
+    coded = _code[type(message)] + message
+    try:
+        return _dumps(coded, 2)  # for one of them the older format takes half the time
+    except ValueError:  # see `encode`
+        return _dumps(plain(coded), 2)
 
 
 def decode_all(data: bytes) -> list[Any]:

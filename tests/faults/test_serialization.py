@@ -262,6 +262,23 @@ def test_a_task_may_wait_with_numbers_of_the_users_classes(ray: Any) -> None:
     assert ray.get(waits.remote(), timeout=60) == (1, 1)
 
 
+def test_an_actor_may_call_itself_by_a_string_of_its_own_kind(ray: Any) -> None:
+    """What it prints is under that name, and the name ended the process."""
+
+    class Name(str):
+        pass
+
+    class Actor:
+        def __repr__(self) -> str:
+            return Name("me")
+
+        def prints(self) -> int:
+            print("a line")
+            return 1
+
+    assert ray.get(ray.remote(num_cpus=0)(Actor).remote().prints.remote(), timeout=60) == 1
+
+
 def test_what_a_method_is_marked_with_travels_without_the_users_classes(ray: Any) -> None:
     """A class of the notebook in ``retry_exceptions`` ended every actor's process as it was made."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import random
 from typing import Any
@@ -46,6 +47,18 @@ def test_messages_that_were_coded_before_make_a_frame() -> None:
 def test_a_message_may_come_coded() -> None:
     run = w.Run(1, 2, b"x", (), (), (), 0, 7, 0)
     assert Decoder().feed(encode([(code_of(w.Run), *run), w.Stop()])) == [run, w.Stop()]
+
+
+def test_strings_and_numbers_of_the_users_classes_arrive_as_pythons_own() -> None:
+    class Text(str):
+        pass
+
+    class Count(enum.IntEnum):
+        TWO = 2
+
+    odd, own = w.Call(Count.TWO, Text("pin"), b""), w.Call(2, "pin", b"")
+    assert Decoder().feed(encode([odd])) == [own]
+    assert decode_all(encode_one(odd)) == [own]
 
 
 def test_every_way_of_cutting_gives_the_same_messages() -> None:
