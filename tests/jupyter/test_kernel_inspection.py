@@ -435,7 +435,7 @@ def test_failed_frames_give_way_when_the_store_lacks_room(tmp_path: Path) -> Non
     session = KernelSession(tmp_path)
     try:
         refused = session.run("%load_ext raynb\n%raynb start --local-mode", ok=False)
-        assert "run `%raynb stop` first" in text_of(refused)  # also while one is still starting
+        assert "%raynb restart --local-mode` ends it first" in text_of(refused)  # also while one is still starting
         session.run(
             "%load_ext raynb\n%config Raynb.num_cpus = 1\n%config Raynb.object_store_memory = 100_000_000\n"
             "%raynb restart\nimport raynb as ray, numpy as np, time\nfrom raynb.base.engine import current\n"
