@@ -92,8 +92,9 @@ def nodes_are_in_the_views() -> None:
     assert state.get_task(ref).node_id == left
     assert left in {row.node_id for row in state.list_workers()}
     until(lambda: node_on("left").memory_used, "the memory of the node")
-    # All nodes log into one folder here: with two monitors, every line of plain Ray's tasks is shown twice.
-    assert _log_monitors() == (1 if local_nodes._has_option("--include-log-monitor") else 3)
+    # Where all nodes log into one folder, two monitors would show every line of plain Ray's tasks twice.
+    is_one_folder = not local_nodes._says(local_nodes.FOLDER_PER_NODE)
+    assert _log_monitors() == (1 if is_one_folder and local_nodes._says("--include-log-monitor") else 3)
 
 
 @check

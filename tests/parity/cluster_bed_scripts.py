@@ -13,6 +13,7 @@ from pathlib import Path
 from cluster_bed_tools import WAIT, bed, check, connect, ended, raised, script, until
 
 import raynb
+from raynb.engine.cluster import local_nodes
 from raynb.engine.cluster.local_nodes import LocalNodes
 
 
@@ -295,7 +296,17 @@ def a_folder_as_the_working_dir_of_a_task_is_sent() -> None:
         @ray.remote(num_cpus=0, resources={{"left": 1}}, runtime_env={{"working_dir": {str(folder)!r}}})
         def read():
             return open("data.txt").read(), os.getcwd()
+        @ray.remote(num_cpus=0, resources={{"left": 1}}, runtime_env={{"working_dir": {str(folder)!r}}})
+        class Reads:
+            def again(self):
+                return open("data.txt").read()
         text, place = ray.get(read.remote())
-        print("read", text, place != {str(folder)!r})
+        reads = Reads.remote()
+        print("read", text, place != {str(folder)!r}, ray.get(reads.again.remote()))
+        if {local_nodes._says(local_nodes.FOLDER_PER_NODE)}:  # else the nodes of this machine share a folder
+            print("on another node", ray.get(read.options(resources={{"right": 1}}).remote())[0])
+            print("and again", ray.get(reads.again.remote()))
     """))  # fmt: skip
-    assert out.splitlines()[-1] == "read there True", out + err
+    assert "read there True there" in out.splitlines(), out + err
+    for words in ("on another node ", "and again "):
+        assert words not in out or words + "there" in out, out + err

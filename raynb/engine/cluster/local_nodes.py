@@ -29,6 +29,8 @@ START_TIMEOUT_SECONDS = 120.0
 START_ATTEMPTS = 3
 TOO_SLOW = "timed out during startup"
 STOP_SECONDS = 5.0
+#: In the help of ``--temp-dir`` where it is taken by each node, and not by the head alone.
+FOLDER_PER_NODE = "specified per node"
 #: Bytes of object store of a node that names none.
 STORE_BYTES = 200 << 20
 
@@ -99,12 +101,13 @@ class LocalNodes:
             self.at_end()
 
 
-def _has_option(name: str) -> bool:
-    """Returns whether this Ray's ``ray start`` has an option; older ones refuse what they do not know."""
+def _says(text: str) -> bool:
+    """Returns whether this Ray's ``ray start`` has an option, or a text in its help; older ones refuse what they do not
+    know."""
     found = importlib.util.find_spec("ray")
     places = (found.submodule_search_locations if found is not None else None) or ()
     scripts = [Path(place, "scripts", "scripts.py") for place in places]
-    return any(name in script.read_text(encoding="utf-8") for script in scripts if script.is_file())
+    return any(text in script.read_text(encoding="utf-8") for script in scripts if script.is_file())
 
 
 # -- the program -------------------------------------------------------------------------------
@@ -139,7 +142,9 @@ class _Program:
                 command.append(f"--ray-client-server-port={_free_port()}")
         else:
             command.append(f"--address={self.address}")
-            if _has_option("--include-log-monitor"):  # the nodes share a folder: each monitor would tell every line
+            if _says(FOLDER_PER_NODE):  # as on another machine: else one unpacks a working_dir under another's workers
+                command.append(f"--temp-dir={Path(self.folder, str(len(self.nodes)))}")
+            elif _says("--include-log-monitor"):  # in one folder each node's monitor would tell every line
                 command.append("--include-log-monitor=false")
         if node.get("num_gpus"):
             command.append(f"--num-gpus={node['num_gpus']}")
@@ -147,7 +152,7 @@ class _Program:
             command.append(f"--resources={json.dumps(node['resources'])}")
         if node.get("labels"):
             labels = ",".join(f"{key}={value}" for key, value in node["labels"].items())
-            if not _has_option("--labels-file"):  # an older Ray, which takes JSON
+            if not _says("--labels-file"):  # an older Ray, which takes JSON
                 labels = json.dumps(node["labels"])
             command.append(f"--labels={labels}")
         log = Path(self.folder, f"raynb-node-{len(self.nodes)}.log")
