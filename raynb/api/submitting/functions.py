@@ -11,11 +11,8 @@ from raynb.api.checks.signature import Signature
 from raynb.api.submitting.shown import ShownCalls, face, handed
 from raynb.base.engine import Engine, current
 from raynb.base.process import surroundings
-from raynb.base.process.waits import time
 from raynb.base.spec import TaskOptions, plain
 from raynb.serde import pickling
-
-_now = time.monotonic
 
 #: (runtime, placement group) → the options of calls by tasks whose group captures their children, and
 #: the surroundings that these were made in.
@@ -106,7 +103,7 @@ class FunctionCalls(ShownCalls):
             refs = engine.submit(options, pickling.NO_ARGS)
         refs = refs[0] if options.num_returns == 1 else handed(options, refs)
         if look is not None:
-            surroundings.submitted_at = _now()
+            surroundings.submitted_at = surroundings.now()
         return refs
 
     def _is_stale(self, options: TaskOptions) -> bool:

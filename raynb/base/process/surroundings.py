@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from raynb.base.process.module_path import folder as folder
+from raynb.base.process.waits import time
 
 if TYPE_CHECKING:
     from raynb.base.interfaces import Engine
@@ -42,6 +43,7 @@ look: Callable[[Engine], Mark] | None = None
 
 #: When the latest submission was over (`time.monotonic`); kept only where somebody looks.
 submitted_at = 0.0
+now = time.monotonic  # by this name: what submits may be pickled with the code that names it, and a clock cannot
 
 #: Settings in force that are applied by others, when they need them: name → pickled value.
 pending: dict[str, bytes] = {}
