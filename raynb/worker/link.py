@@ -350,7 +350,9 @@ class Link:
 
     def start(self) -> None:
         """Starts the control thread."""
-        strikes.OwnThread(self._serve, "raynb-control").start()
+        thread = strikes.OwnThread(self._serve, "raynb-control")
+        thread.start()
+        dumps.offer(thread.native_id or 0)  # here: the first task may hold Python's lock before that thread has run
 
     def _collect(self) -> None:
         """An idle worker that still holds objects looks for cycles, once: a caught exception and the
@@ -393,7 +395,6 @@ class Link:
 
     def _serve(self) -> None:
         self._control_ident = threading.get_ident()
-        dumps.offer()
         self._guarded(self._attend)
 
     def _guarded(self, attend: Callable[[], None]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from raynb.base import interrupts
+from raynb.run.inspection import dumps
 from raynb.testing.leaks import until
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed, pair
@@ -115,3 +116,17 @@ def test_what_is_written_down_is_sent_as_it_was_coded_with_what_came_after(
     link.post(third)
     link.flush()
     assert reader.receive() == [third]
+
+
+def test_a_worker_can_be_asked_for_its_stacks_before_its_control_thread_has_run(
+    ends: tuple[Link, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, _ = ends
+    offered: list[int] = []
+    ran: list[int] = []
+    monkeypatch.setattr(dumps, "offer", offered.append)
+    monkeypatch.setattr(link, "_serve", lambda: ran.append(threading.get_native_id()))
+    link.start()  # a task that holds Python's lock may begin as soon as this is over
+    assert len(offered) == 1
+    assert until(lambda: ran)
+    assert offered == ran

@@ -1,8 +1,8 @@
 """The stacks of a process whose native code holds Python's lock: a signal handler writes them, without the lock.
 
-A worker's control thread registers `faulthandler` for a real-time signal, with a file in memory. The asking process
-sends the signal to that very thread and reads the file through ``/proc``: no right to trace the process is needed,
-nothing in it stops, and no system call of the task's is interrupted.
+A worker registers `faulthandler` for a real-time signal, with a file in memory. The asking process sends the signal to
+the worker's control thread and reads the file through ``/proc``: no right to trace the process is needed, nothing in it
+stops, and no system call of the task's is interrupted.
 
 Thread contract: any thread.
 """
@@ -15,7 +15,6 @@ import logging
 import os
 import re
 import signal
-import threading
 
 from raynb.base.process import trace
 from raynb.base.process.waits import time
@@ -34,13 +33,17 @@ _FRAME = re.compile(rb'^  File "(.*)", line (\d+|\?\?\?) in (.*)$')
 _END = re.compile(rb'(in <module>|in _run_module_as_main|^  \.\.\.)\n\Z', re.MULTILINE)
 
 
-def offer() -> None:
-    """Lets other processes ask this one from now on; the calling thread handles the signal."""
+def offer(thread: int) -> None:
+    """Lets other processes ask this one from now on.
+
+    Args:
+        thread: handles the signal (its native id).
+    """
     if SIGNAL is None:
         return
     try:
         file = os.memfd_create(FILE, os.MFD_CLOEXEC)
-        os.write(file, b"%*d" % (_HEAD_BYTES, threading.get_native_id()))
+        os.write(file, b"%*d" % (_HEAD_BYTES, thread))
         faulthandler.register(SIGNAL, file=file, all_threads=True)
     except (OSError, RuntimeError) as error:  # descriptors are short
         trace.swallowed("the offer of stacks by a signal", error, logging.DEBUG)
