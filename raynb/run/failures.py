@@ -80,5 +80,5 @@ def untold(raised: BaseException, broken: BaseException) -> RuntimeError:
         broken: what asking has raised.
     """
     name, why = _class_name(type(raised)), _class_name(type(broken))
-    told = RuntimeError(f"it raised {name}, of which nothing else can be told: asked for its class, that raises {why}")
+    told = RuntimeError(f"it raised {name}, of which nothing else can be told: asking for it raised {why}")
     return told.with_traceback(vars(BaseException)["__traceback__"].__get__(raised))

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from raynb.base.process import trace
 from raynb.base.spec import FailedReturn, TaskOptions
+from raynb.serde import errors
 
 Kept = TypeVar("Kept")
 
@@ -123,6 +124,7 @@ def retryable(which: bool | bytes, raised: BaseException) -> bool:
         classes = pickle.loads(which)
         inner = getattr(raised, "cause", None)
         return isinstance(raised, classes) or (inner is not None and isinstance(inner, classes))
-    except Exception as broken:  # asking the user's classes runs his code
+    except BaseException as broken:  # asking the user's classes runs his code
+        errors.only_this_one(broken)
         trace.swallowed("asking whether a failed task is to be tried again", broken)
         return False

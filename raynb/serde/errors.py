@@ -12,7 +12,7 @@ from typing import Any
 
 import raynb.exceptions as x
 from raynb.base import interrupts
-from raynb.base.process import package, trace
+from raynb.base.process import package, shelter, trace
 from raynb.base.spec import Value
 from raynb.serde import pickling
 
@@ -346,9 +346,9 @@ def task_error(
 
 
 def only_this_one(raised: BaseException) -> None:
-    """Raises again what the code of a failed task's error has raised, if it is more than an error where no worker is:
-    a Ctrl-C. In a worker it ends nothing, a task's failure least of all."""
-    if interrupts.main_thread and not isinstance(raised, Exception):
+    """Raises again what was raised while a failed task's error was read, if it comes from outside: a Ctrl-C, a cancel.
+    What the error's own code raises in a worker ends nothing, the task's failure least of all."""
+    if shelter.was_sent(raised) or (interrupts.main_thread and not isinstance(raised, Exception)):
         raise raised
 
 

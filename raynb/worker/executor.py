@@ -300,11 +300,27 @@ class TaskExecutor:
 
     # -- failures ------------------------------------------------------------------------------
     def failure(self, running: RunningTask, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:
-        """Returns (results, flags, (type, text)) of a task that raised."""
+        """Returns (results, flags, (type, text)) of a task that raised, or that was cancelled while that was read."""
+        signals = self.worker.signals
+        before = signals.raised
+        found = None
         try:
-            return self._failure(running, raised)
-        except BaseException as broken:  # even a look at the class of what it raised runs the user's code, which raises
-            return self._failure(running, failures.untold(raised, broken))
+            try:
+                found = self._failure(running, raised)
+            except BaseException as broken:  # even a look at the class of what it raised runs the user's code
+                if signals.raised == before:
+                    found = self._failure(running, failures.untold(raised, broken))
+        except BaseException:
+            if signals.raised == before:
+                raise
+        if found is None or signals.raised != before:  # some of it may have been caught, as `traceback` does
+            return self._cancelled(running)
+        return found
+
+    def _cancelled(self, running: RunningTask) -> tuple[object, int, tuple[str, str]]:
+        running.holds = None
+        cancelled, described = failures.cancelled(ids.to_hex(running.task, self.worker.nonce, ids.TASK_HEX))
+        return ((cancelled, 0, ()),), w.FAILED | w.CANCELLED, described
 
     def _failure(self, running: RunningTask, raised: BaseException) -> tuple[object, int, tuple[str, str]]:
         worker = self.worker
@@ -312,8 +328,7 @@ class TaskExecutor:
         if isinstance(raised, (SystemExit, LeaveWorker, AsyncioActorExit)):
             return self._leaving(running, raised)
         if running.interrupted and failures.is_interrupt(raised):
-            cancelled, described = failures.cancelled(ids.to_hex(running.task, worker.nonce, ids.TASK_HEX))
-            return ((cancelled, 0, ()),), flags | w.CANCELLED, described
+            return self._cancelled(running)
         value, described, contained = errors.task_error(
             raised, running.name, ids.to_hex(running.task, worker.nonce, ids.TASK_HEX), self._whose(running, raised)
         )

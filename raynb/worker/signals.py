@@ -39,6 +39,7 @@ class Signals:
         self.held: dict[int, bool] = {}
         self._set, self._get = signal.signal, signal.getsignal
         self.target = 0  # the task that a cancel is meant for; 0: none
+        self.raised = 0  # cancels whose handler has raised something
         self._since = 0.0
         self.spoilt = False  # an import was interrupted: this process is not to run another task
         self.forked = False  # a child that a task forked has none of our threads, and nothing to protect
@@ -157,9 +158,13 @@ class Signals:
         self.target = 0
         handler = self._get(signal.SIGINT)
         if handler == self._hook:
-            self._handlers[signal.SIGINT](signal.SIGINT, frame)
-        elif callable(handler):
-            handler(signal.SIGINT, frame)
+            handler = self._handlers[signal.SIGINT]
+        if callable(handler):
+            try:
+                handler(signal.SIGINT, frame)
+            except BaseException:
+                self.raised += 1
+                raise
 
     def checkpoint(self) -> None:
         """Delivers held signals. Waits of raynb's call it for the user, where no state is half changed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import gc
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -142,48 +143,8 @@ def test_b21_an_exception_that_cannot_be_pickled_is_caught_by_its_class(ray: Any
         ray.get(f.remote(), timeout=60)
 
 
-@pytest.mark.parametrize("where", ["__reduce__", "__str__", "__repr__"])
-@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_b21_an_exception_whose_own_methods_leave_costs_no_worker(
-    ray: Any, where: str, raised: type[BaseException]
-) -> None:
-    class Odd(Exception):
-        pass
-
-    def leave(self: Any) -> Any:
-        raise raised
-
-    setattr(Odd, where, leave)
-
-    class Actor:
-        def __init__(self) -> None:
-            self.calls = 0
-
-        def call(self, fails: bool) -> int:
-            self.calls += 1
-            if fails:
-                raise Odd("odd")
-            return self.calls
-
-    actor = ray.remote(num_cpus=0)(Actor).remote()
-
-    @ray.remote(max_retries=0)
-    def task() -> None:
-        raise Odd("odd")
-
-    for ref in (task.remote(), actor.call.remote(True)):
-        with pytest.raises(RayTaskError, match="Odd"):
-            ray.get(ref, timeout=60)
-    assert ray.get(actor.call.remote(False), timeout=60) == 2
-
-
-@pytest.mark.parametrize("where", ["__class__", "__getattribute__"])
-def test_b21_an_exception_that_cannot_be_asked_for_its_class_costs_no_worker(ray: Any, where: str) -> None:
-    def fail() -> None:
-        def leave(self: Any, name: str = "") -> Any:
-            raise SystemExit
-
-        raise type("Odd", (Exception,), {where: property(leave) if where == "__class__" else leave})
+def all_kinds(ray: Any, fail: Callable[[], None], **options: Any) -> tuple[Any, list[Any]]:
+    """Returns an actor that counts its calls, and the refs of a task, a call and an async actor's call that fail."""
 
     class Actor:
         def __init__(self) -> None:
@@ -195,12 +156,66 @@ def test_b21_an_exception_that_cannot_be_asked_for_its_class_costs_no_worker(ray
                 fail()
             return self.calls
 
-        async def call_async(self) -> None:
+    class Async:
+        async def call(self) -> None:
             fail()
 
-    actor, task = ray.remote(num_cpus=0)(Actor).remote(), ray.remote(max_retries=0)(fail)
-    for ref in (task.remote(), actor.call.remote(True), actor.call_async.remote()):
-        with pytest.raises(RayTaskError, match="Odd, of which nothing else can be told.*SystemExit"):
+    actor = ray.remote(num_cpus=0)(Actor).remote()
+    task = ray.remote(max_retries=0, **options)(fail)
+    return actor, [task.remote(), actor.call.remote(True), ray.remote(num_cpus=0)(Async).remote().call.remote()]
+
+
+@pytest.mark.parametrize("where", ["__reduce__", "__str__", "__repr__"])
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_b21_an_exception_whose_own_methods_leave_costs_no_worker(
+    ray: Any, where: str, raised: type[BaseException]
+) -> None:
+    def fail() -> None:
+        def leave(self: Any) -> Any:
+            raise raised
+
+        raise type("Odd", (Exception,), {where: leave})("odd")
+
+    actor, refs = all_kinds(ray, fail)
+    for ref in refs:
+        with pytest.raises(RayTaskError, match="Odd"):
+            ray.get(ref, timeout=60)
+    assert ray.get(actor.call.remote(False), timeout=60) == 2
+
+
+@pytest.mark.parametrize("where", ["__class__", "__getattribute__"])
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, ValueError])
+def test_b21_an_exception_that_cannot_be_asked_for_its_class_costs_no_worker(
+    ray: Any, where: str, raised: type[BaseException]
+) -> None:
+    def fail() -> None:
+        def leave(self: Any, name: str = "") -> Any:
+            raise raised
+
+        raise type("Odd", (Exception,), {where: property(leave) if where == "__class__" else leave})
+
+    actor, refs = all_kinds(ray, fail)
+    for ref in refs:
+        with pytest.raises(RayTaskError, match=f"Odd, of which nothing else can be told.*{raised.__name__}"):
+            ray.get(ref, timeout=60)
+    assert ray.get(actor.call.remote(False), timeout=60) == 2
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, ValueError])
+def test_b21_classes_to_retry_that_cannot_be_asked_cost_no_worker(ray: Any, raised: type[BaseException]) -> None:
+    class Asked(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            raise raised
+
+    class Odd(Exception, metaclass=Asked):
+        pass
+
+    def fail() -> None:
+        raise LookupError("lost")
+
+    actor, refs = all_kinds(ray, fail, retry_exceptions=[Odd])
+    for ref in refs:
+        with pytest.raises(LookupError, match="lost"):
             ray.get(ref, timeout=60)
     assert ray.get(actor.call.remote(False), timeout=60) == 2
 

@@ -85,6 +85,35 @@ def test_a_storm_of_cancels_ends_every_task_as_it_should(ray: Any) -> None:
         canceller.join()
 
 
+@pytest.mark.parametrize("where", ["its pickling", "its text", "its source"])
+@pytest.mark.raynb(num_cpus=1, cancel_grace=60.0)
+def test_a_cancel_while_a_failure_is_read_cancels_the_task(ray: Any, tmp_path: Path, where: str) -> None:
+    """A5: what a cancel raises there is none of the failure's."""
+
+    @ray.remote(max_retries=0)
+    def fail(began: str, where: str) -> None:
+        def wait(*ignored: Any) -> Any:
+            open(began, "w").close()
+            while True:
+                time.sleep(0.01)
+
+        if where == "its source":  # which Python's traceback asks the module's loader for
+            loader = type("Loader", (), {"get_source": wait})()
+            names = {"__name__": "made", "__loader__": loader}
+            exec(compile("raise ValueError('odd')", "made-for-this-test.py", "exec"), names)
+        raise type("Odd", (Exception,), {"__reduce__" if where == "its pickling" else "__str__": wait})
+
+    ref = fail.remote(str(tmp_path / "began"), where)
+    while not (tmp_path / "began").exists():
+        time.sleep(0)
+    ray.cancel(ref)
+    try:
+        ray.get(ref, timeout=60)
+    except Exception as error:
+        came = type(error)  # it must not be shown: its text waits
+    assert came is TaskCancelledError
+
+
 @pytest.mark.raynb(cancel_grace=60.0)  # a busy machine needs its time for the end
 def test_a_loop_of_submissions_is_cancelled_without_killing_its_worker(ray: Any, tmp_path: Path) -> None:
     @ray.remote
