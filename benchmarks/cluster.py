@@ -1,7 +1,7 @@
 """raynb on a Ray cluster beside plain Ray on the same cluster, in one run.
 
 ``python -m benchmarks.cluster [rounds] [row ...]`` starts two nodes on this machine and needs a Python with ray and
-psutil. A round of all rows takes about two minutes.
+psutil. A round of all rows takes about three minutes.
 
 A row's number is the CPU time of driver and cluster together: it hardly depends on what else the machine does. What is
 reported of tasks after a row belongs to it, and so does writing raynb's rows of them, which it would do once somebody
@@ -11,7 +11,7 @@ What the cluster takes while nothing runs is measured before the rows: once with
 before `raynb.init`, and once with raynb on top. The difference is what raynb takes in any case: its listener, its hub,
 its actor and its workers. It is printed by itself, and belongs to raynb alone: both are running beside plain Ray's
 rows, so it is subtracted from these. The ratio is also printed without either's idle. The sides take turns at being
-first, and the other one has run once before, unmeasured.
+first, and each has run once before, unmeasured.
 """
 
 from __future__ import annotations
@@ -220,8 +220,9 @@ def main() -> None:
         for place in range(int(rounds)):
             first, second = list(sides)[:: 1 if place % 2 else -1]
             for row, pair in found.items():
-                # Who is first would pay for what the row before has left.
-                for name, counts in ((second, False), (first, True), (second, True)):
+                # Who is first would pay for what the row before has left; and raynb for its import by workers that
+                # were started for plain Ray.
+                for name, counts in ((first, False), (second, False), (first, True), (second, True)):
                     sample = measured(program, partial(repeated, row, sides[name]), up_to_date[name])
                     if counts:
                         pair[name].append(sample)
