@@ -10,8 +10,9 @@ looks at a view or 10,000 wait.
 What the cluster takes while nothing runs is measured before the rows: once with plain Ray, its actor and its workers,
 before `raynb.init`, and once with raynb on top. The difference is what raynb takes in any case: its listener, its hub,
 its actor and its workers. It is printed by itself, and belongs to raynb alone: both are running beside plain Ray's
-rows, so it is subtracted from these. The ratio is also printed without either's idle. The sides take turns at being
-first, and each has run once before, unmeasured.
+rows, so it is subtracted from these. So is plain Ray's actor from raynb's rows: each side pays for its own one. The
+ratio is also printed without either's idle. The sides take turns at being first, and each has run once before,
+unmeasured.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ class Counter:
     def up(self, *given: Any) -> int:
         self.n += 1
         return self.n
+
+    def process(self) -> int:
+        return os.getpid()
 
 
 def tasks(api: Any, f: Any, actor: Any) -> None:
@@ -111,7 +115,8 @@ TIMES = {"1,000 actor calls": 3, "1,000 actor calls with an argument": 3, "500 a
 #: Seconds after a row in which its workers report, and the driver looks after what they have: they gather for one
 #: where nobody looks, and it looks every half.
 REPORT_SECONDS = 2.5
-IDLE_SECONDS = 10.0
+#: Of the idle cluster's: in ten of them what raynb takes was 13 to 49 ms a second, as Ray's agents had work or not.
+IDLE_SECONDS = 40.0
 
 #: A row for which Ray starts more workers than there are CPUs, and the seconds in which it ends them again: that takes
 #: 0.1 to 0.2 s of CPU for each, and would count for whatever row is running by then.
@@ -153,11 +158,14 @@ def measured(program: int, run: Callable[[], object], after: Callable[[], object
     return own + cluster_cpu(program) - cluster, took, whole
 
 
-def idle(program: int) -> float:
-    """Returns the CPU seconds that driver and cluster take in a second in which nothing runs."""
+def idle(program: int, actor: int = 0) -> tuple[float, float]:
+    """Returns the CPU seconds that driver and cluster, and of them an actor's process, take in a second in which
+    nothing runs."""
     time.sleep(END_SECONDS)
+    cluster_cpu(program)
+    before = _spent.get(actor, 0.0)
     used, _, whole = measured(program, partial(time.sleep, IDLE_SECONDS))
-    return used / whole
+    return used / whole, (_spent.get(actor, 0.0) - before) / whole
 
 
 def warmed(api: Any) -> Side:
@@ -174,18 +182,20 @@ def repeated(row: str, side: Side) -> None:
         ROWS[row](*side)
 
 
-def print_row(row: str, pair: dict[str, list[Sample]], theirs: float, own: float) -> None:
+def print_row(row: str, pair: dict[str, list[Sample]], theirs: float, actor: float, own: float) -> None:
     """Prints the medians of the rounds' ratios.
 
     Args:
         row: its name.
         pair: side → its samples.
         theirs: the CPU seconds that the idle cluster takes in a second without raynb.
-        own: what it takes more with raynb, also beside plain Ray's rows, whose it is not.
+        actor: what of that plain Ray's actor takes, also beside raynb's rows, whose it is not.
+        own: what it takes more with raynb, also beside plain Ray's rows.
     """
-    both = [(a[0] - own * a[2], b[0], a, b) for a, b in zip(pair["ray"], pair["raynb"], strict=True)]
+    sides = zip(pair["ray"], pair["raynb"], strict=True)
+    both = [(a[0] - own * a[2], b[0] - actor * b[2], a, b) for a, b in sides]
     ratios = [mine / rays for rays, mine, _, _ in both]
-    without = [(mine - (theirs + own) * b[2]) / (rays - theirs * a[2]) for rays, mine, a, b in both]
+    without = [(mine - (theirs - actor + own) * b[2]) / (rays - theirs * a[2]) for rays, mine, a, b in both]
     walls = [b[1] / a[1] for _, _, a, b in both]
     least = min(mine for _, mine, _, _ in both) / min(rays for rays, *_ in both)
     print(f"{row:36} CPU {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}, best of each {least:.2f}, "
@@ -207,12 +217,13 @@ def main() -> None:
     try:
         ray.init(bed.address, logging_level="WARNING")
         sides = {"ray": warmed(ray)}
-        theirs = idle(program)
-        print(f"{'idle, plain Ray':36} {theirs * 1000:.0f} ms of CPU a second", flush=True)
+        theirs, actor = idle(program, ray.get(sides["ray"][2].process.remote()))
+        print(f"{'idle, plain Ray':36} {theirs * 1000:.0f} ms of CPU a second, of its actor {actor * 1000:.0f}",
+              flush=True)  # fmt: skip
         raynb.init(bed.address)
         engine: Any = raynb.runtime().engine
         sides["raynb"] = warmed(raynb)
-        own = max(idle(program) - theirs, 0.0)
+        own = max(idle(program)[0] - theirs, 0.0)
         print(f"{'idle, raynb more':36} {own * 1000:.0f} ms of CPU a second", flush=True)
         # Any look at rows writes them. This one reads none, and does not have workers report more often, as a view's.
         up_to_date = {"ray": int, "raynb": engine.rows}
@@ -229,8 +240,8 @@ def main() -> None:
                     if row == MANY_WORKERS:
                         time.sleep(END_SECONDS)
         for row, pair in found.items():
-            print_row(row, pair, theirs, own)
-        print("##", json.dumps({"idle": [theirs, own], "rows": found}))
+            print_row(row, pair, theirs, actor, own)
+        print("##", json.dumps({"idle": [theirs, actor, own], "rows": found}))
         raynb.shutdown()
         ray.shutdown()
     finally:
