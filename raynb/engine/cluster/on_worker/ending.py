@@ -13,6 +13,7 @@ from typing import NoReturn
 import ray
 from ray import exceptions as theirs
 
+from raynb.engine.cluster import rays
 from raynb.engine.cluster.bridge import Failure
 from raynb.run import failures
 
@@ -39,6 +40,35 @@ def is_cancelled(raised: BaseException, left: bool) -> bool:
     except RuntimeError:  # no event loop runs here
         return False
     return task is not None and (sys.version_info < (3, 11) or task.cancelling() > 0)
+
+
+def askable(raised: BaseException) -> BaseException:
+    """Returns what came out of the code, or, if not even its class can be asked for, what is told in its place."""
+    try:
+        isinstance(raised, Failure)
+    except BaseException as broken:
+        return broken if is_asked() and failures.is_interrupt(broken) else failures.untold(raised, broken)
+    return raised
+
+
+def is_asked() -> bool | None:
+    """Returns whether somebody has cancelled the task that runs here; None where Ray does not say: an older one, or an
+    async actor."""
+    try:
+        return bool(rays.context().is_canceled())
+    except (AttributeError, RuntimeError):
+        return None
+
+
+def has_met(before: bool | None, raised: BaseException | None = None) -> bool:
+    """Returns whether a cancel has come since `is_asked` returned ``before``.
+
+    Args:
+        before: what it returned.
+        raised: came out of what has run since.
+    """
+    now = is_asked()
+    return now is not before if now is not None else raised is not None and failures.is_interrupt(raised)
 
 
 def is_terminated(raised: SystemExit) -> bool:

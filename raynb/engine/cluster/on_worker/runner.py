@@ -18,76 +18,18 @@ from raynb.base import engine as slot
 from raynb.base import ids
 from raynb.base.ref import DynamicObjectRefGenerator, ObjectRef
 from raynb.base.rows import CANCELLED, FAILED, FINISHED
-from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
+from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec
 from raynb.engine.cluster import bridge, rays
 from raynb.engine.cluster.bridge import Broken, Failure, FailureToRetry, Value
 from raynb.engine.cluster.on_worker import ending, timeouts
+from raynb.engine.cluster.on_worker.arriving import Arrived, Bare, the_host
 from raynb.engine.cluster.on_worker.workers import RunningCall, WorkerAdapter, end_child, engine_of, running
-from raynb.engine.cluster.submission import (
-    DEBUGGABLE,
-    GENERIC_CALL,
-    GENERIC_STREAM,
-    MARK,
-    ClusterCall,
-    Static,
-    bare_name,
-    bare_options,
-    opened,
-)
+from raynb.engine.cluster.submission import GENERIC_CALL, GENERIC_STREAM, MARK, Static, bare_name
 from raynb.run import failures, methods, returns
 from raynb.serde import errors, functions, pickling, results
 
-#: Options as they travelled → what they are; a function's calls all have the same.
-_options: dict[bytes, TaskOptions] = {}
-MAX_OPTIONS = 5000
-
-
-class Arrived:
-    """A call as it came: its `ClusterCall`, and what of Ray's arguments is which.
-
-    Args:
-        static: what all calls of this function or class share.
-        head: what `Submission.head` made.
-        rest: Ray's further arguments.
-        actor: the actor's id, in an actor.
-    """
-
-    __slots__ = ("args", "call", "definition", "deps", "plain")
-
-    def __init__(self, static: Static, head: bytes, rest: Sequence[Any], actor: int = 0) -> None:
-        told, task, scope, parent, setups, said, flags, self.plain, to = opened(head)
-        options = _options.get(told)
-        if options is None:
-            if len(_options) > MAX_OPTIONS:
-                _options.clear()
-            options = _options[told] = pickle.loads(told)
-        self.call = ClusterCall(static.nonce, task, scope, parent, options, static.namespace, setups, said, actor,
-                         bool(flags & DEBUGGABLE), to)  # fmt: skip
-        place = flags & 1
-        self.definition = rest[0] if place else None
-        self.args: Value | None = None
-        if flags & 2:
-            self.args = rest[place]
-            place += 1
-        self.deps = rest[place:]
-
-
-class Bare(Arrived):
-    """A call without arguments: nothing of raynb's is sent, and Ray's id of the task identifies it.
-
-    Args:
-        method: the name of the user's method.
-    """
-
-    __slots__ = ("host",)
-
-    def __init__(self, method: str) -> None:
-        host = self.host = the_host[0]()
-        static, spec, number = host._raynb_static, host.spec, rays.number_here()
-        options = bare_options(spec.class_name, method)
-        self.call = ClusterCall(static.nonce, number, number, 0, options, static.namespace, 0, None, spec.actor_id)
-        self.plain = self.args = self.definition = None
-        self.deps = ()
+#: Class of a failure, error value, (type, text), the refs in it.
+Told = tuple[type[Failure], object, tuple[str, str], Sequence[ObjectRef[object]]]
 
 
 class ClusterTask:
@@ -115,6 +57,8 @@ class ClusterTask:
 
     def __exit__(self, kind: object, raised: BaseException | None, traceback: object) -> None:
         end_child()
+        if raised is not None:
+            raised = ending.askable(raised)
         try:
             if raised is None or (isinstance(raised, GeneratorExit) and self.call.options.num_returns == STREAMING):
                 self._end(FINISHED, "", "")  # of a stream that is closed, nobody wants the rest
@@ -158,26 +102,45 @@ class ClusterTask:
         self._end(FAILED, *described)
         return Failure(value, described, [], self.now.reporter.mark(self.now))
 
-    def _failure(self, raised: BaseException) -> Failure:
-        self._finish()
+    def _failure(self, raised: BaseException) -> BaseException:
+        """Returns the failure of what the code raised; an interrupt if a cancel came while that was read.
+
+        Python's ``traceback`` catches everything there, so what comes out of it does not tell.
+        """
+        reads = self.now.actor is None  # Ray interrupts no call of an actor
+        asked, found = ending.is_asked(), None
+        try:
+            self._finish()
+            try:
+                found = self._described(raised)
+            except BaseException as broken:  # even a look at the class of what it raised runs the user's code
+                if not (reads and ending.has_met(asked, broken)):
+                    found = self._described(failures.untold(raised, broken))
+        except KeyboardInterrupt as late:
+            if not (reads and ending.has_met(asked, late)):
+                raise
+        self.ran = time.time()
+        if found is None or (reads and ending.has_met(asked)):
+            self._end(CANCELLED, "KeyboardInterrupt", "")
+            return KeyboardInterrupt()
+        made, value, described, contained = found
+        self._end(FAILED, *described)
+        return made(value, described, self.engine.pairs(contained), self.now.reporter.mark(self.now))
+
+    def _described(self, raised: BaseException) -> Told:
+        """Returns what tells of an exception of the code's."""
         options = self.call.options
         if failures.is_ended_by(timeouts.TimedOut, raised):  # no error of the user's code, and not tried again
-            late, described = failures.timed_out(options.name, options.timeout)
-            self.ran = time.time()
-            self._end(FAILED, *described)
-            return Failure(late, described, [], self.now.reporter.mark(self.now))
+            return Failure, *failures.timed_out(options.name, options.timeout), ()
         task_id = ""
         unmade = bool(the_host) and getattr(the_host[0](), "instance", None) is None  # no frames: its process ends
         if slot.failures_kept and raised.__traceback__ is not None and not unmade:
             number = abs(self.call.task)  # of a call that went out without its number it is negative
             task_id = ids.to_hex(number, self.call.nonce, ids.TASK_HEX)
             self.engine.desk.keep(number, self.call.scope, raised, slot.failures_kept)
-        value, described, contained = errors.task_error(raised, options.name, task_id)
-        self.ran = time.time()
+        told = errors.task_error(raised, options.name, task_id)
         again = options.retry_exceptions and returns.retryable(options.retry_exceptions, raised)
-        self._end(FAILED, *described)
-        made = FailureToRetry if again else Failure
-        return made(value, described, self.engine.pairs(contained), self.now.reporter.mark(self.now))
+        return FailureToRetry if again else Failure, *told
 
     # -- arguments and results -------------------------------------------------------------------
     def arguments(self) -> tuple[Any, dict[str, Any]]:
@@ -284,10 +247,6 @@ def stream_task(static: Static, head: bytes, rest: Sequence[Any]) -> Any:
 
 
 # -- actors ------------------------------------------------------------------------------------
-#: Returns the actor that this process is, once it is one. Ray alone holds it: the user's ``__del__`` runs with its end.
-the_host: list[Callable[[], Any]] = []
-
-
 class Host:
     """A raynb actor, as Ray runs it: sync, or in threads.
 

@@ -133,10 +133,8 @@ def _owner() -> RunningCall | None:
 
 def _is_cancelled(now: RunningCall, raised: BaseException) -> bool:
     """Returns whether the task that runs here was cancelled, after its code has ended by ``raised``."""
-    try:
-        return bool(rays.context().is_canceled())
-    except (AttributeError, RuntimeError):  # an older Ray; an async actor
-        return ending.is_cancelled(raised, now.left)
+    asked = ending.is_asked()
+    return ending.is_cancelled(raised, now.left) if asked is None else asked
 
 
 class Printed:
