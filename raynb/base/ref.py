@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import ctypes
 import itertools
+import queue
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -156,7 +157,7 @@ _new_method.argtypes = [ctypes.py_object]  # type: ignore[attr-defined]
 Log = deque[Any]
 
 
-def logged_in(log: Log) -> type[OwnRef[Any]]:
+def logged_in(log: Log | queue.SimpleQueue[object]) -> type[OwnRef[Any]]:
     """Returns the class of an engine's refs: each that goes is put into the log, see `taken_from`.
 
     Python's destructor calls ``__del__``, which is C here: no signal, no error and no lack of stack can come
@@ -166,7 +167,8 @@ def logged_in(log: Log) -> type[OwnRef[Any]]:
     tasks", "large numbers").
     """
     return type("ObjectRef", (OwnRef,), {
-        "__slots__": (), "__module__": __name__, "__doc__": ObjectRef.__doc__, "__del__": _new_method(log.append),
+        "__slots__": (), "__module__": __name__, "__doc__": ObjectRef.__doc__,
+        "__del__": _new_method(log.append if isinstance(log, deque) else log.put),
     })  # fmt: skip
 
 

@@ -150,6 +150,8 @@ class ClusterEngine(Adapter):
             self._end_nodes()
             raise
         refs.register(self)
+        self.refs.count_handles_at_once()
+        self.new_ref = self.refs.new_ref
         # Later than Ray's own exit handler, so before it: while there is still a connection to leave in order.
         atexit.register(self.shutdown, 1.0)
 
@@ -254,6 +256,7 @@ class ClusterEngine(Adapter):
         return alive
 
     def _forget(self) -> None:
+        self.refs.count_no_more()
         self.refs.natives.clear()
         self.refs.several.clear()
         self._rows.open.clear()

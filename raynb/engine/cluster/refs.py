@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -14,6 +16,7 @@ from raynb.base.ref import ObjectRef, foreign, foreign_handles, logged_in, taken
 from raynb.base.spec import ActorSpec
 from raynb.engine.cluster import bridge
 from raynb.engine.cluster.bridge import Broken, Value
+from raynb.engine.cluster.hub import guarded
 from raynb.engine.cluster.side import Shared
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde import errors, pickling
@@ -45,6 +48,27 @@ class Refs:
         self._staying: set[int] = set()  # what may have more refs than were counted
         self._ids = shared.ids
         self._side = shared.side
+        self._went: queue.SimpleQueue[object] | None = None
+
+    def count_handles_at_once(self) -> None:
+        """Starts a thread that counts each handle which goes: an actor ends with its last handle, as in plain Ray.
+
+        Other refs that go are counted by the next call, or by the driver's look after its tasks.
+        """
+        went = self._went = queue.SimpleQueue()
+        self.new_ref = logged_in(went)
+        threading.Thread(target=self._count_handles, args=(went,), name="raynb-handles", daemon=True).start()
+
+    def count_no_more(self) -> None:
+        """Ends that thread."""
+        if self._went is not None:
+            self._went.put(None)
+
+    def _count_handles(self, went: queue.SimpleQueue[object]) -> None:
+        while (handle := went.get()) is not None:
+            self.ref_log.append(handle)
+            del handle
+            guarded("letting go of an actor", self.drain_log)
 
     def drain_log(self) -> None:
         """Applies the log of refs that came and went, and releases Ray's refs that nothing names any more."""
