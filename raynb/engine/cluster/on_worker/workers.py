@@ -42,6 +42,8 @@ from raynb.worker import questions
 from raynb.worker.engine import forks
 from raynb.worker.output import WorkerStream
 
+#: In the lines by which Ray's libraries move the bars that Ray draws in the driver: by its own way alone.
+PROGRESS = "__ray_tqdm_magic_token__"
 MAX_CHILDREN = 10_000  # tasks of a running one that end with it: one that coordinates may submit without end
 
 
@@ -145,7 +147,7 @@ class Printed:
     def add(self, kind: str, text: str) -> None:
         """Takes text of one of the streams, as `worker.output.WorkerStream` calls it."""
         now = _owner()
-        if now is not None:
+        if now is not None and not str.__contains__(text, PROGRESS):
             now.reporter.print(now, kind, text)
             return
         stream = sys.__stdout__ if kind == "stdout" else sys.__stderr__
