@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ray
@@ -73,6 +73,15 @@ def connect(config: Config, env: dict[str, Any] | None = None) -> bool:
     except Exception as error:
         raise _explained(config.address or "", error) from error
     return True
+
+
+@contextlib.contextmanager
+def plain_ray_waits() -> Iterator[None]:
+    """Has plain Ray's calls of other threads wait until this process is connected: the first of them would start a
+    cluster of its own, or meet this start half-way."""
+    hook = getattr(ray._private, "auto_init_hook", None)
+    with getattr(hook, "auto_init_lock", contextlib.nullcontext()):
+        yield
 
 
 def throw_away(config: Config, say: Callable[[str], None]) -> LocalNodes:

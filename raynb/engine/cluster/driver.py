@@ -122,12 +122,13 @@ class ClusterEngine(Adapter):
     def __init__(self, config: Config) -> None:
         self.config = config
         self._listener: Listener | None = None
-        self._nodes = connection.throw_away(config, _print) if config.cluster else None
-        try:
-            self._connected = connection.connect(config)
-        except BaseException:
-            self._end_nodes()
-            raise
+        with connection.plain_ray_waits():
+            self._nodes = connection.throw_away(config, _print) if config.cluster else None
+            try:
+                self._connected = connection.connect(config)
+            except BaseException:
+                self._end_nodes()
+                raise
         try:
             home = random.randrange(1, 1 << 40)
             ids.homes.add(home)
