@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cluster_cells  # noqa: F401
+import cluster_endings  # noqa: F401
 import cluster_inspection  # noqa: F401
 import cluster_interchange  # noqa: F401  more checks on the same cluster
 import cluster_news  # noqa: F401

@@ -34,7 +34,7 @@ from raynb.testing.engines import CHECKS as PROMISES  # noqa: E402
 OWN = [
     node.name
     for file in ("cluster_checks.py", "cluster_interchange.py", "cluster_output.py", "cluster_surroundings.py",
-                 "cluster_inspection.py", "cluster_news.py", "cluster_cells.py")
+                 "cluster_inspection.py", "cluster_news.py", "cluster_cells.py", "cluster_endings.py")
     for node in ast.parse((HERE / file).read_text()).body
     if isinstance(node, ast.FunctionDef) and any(ast.unparse(one) == "check" for one in node.decorator_list)
 ]
