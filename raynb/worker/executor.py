@@ -63,6 +63,26 @@ def being_made(raised: BaseException) -> Any:
     return None
 
 
+def leaving(worker: WorkerProcess, running: RunningTask, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:
+    """Reports why the process ends after ``exit_actor`` or ``sys.exit``."""
+    if running.actor and not failures.is_crash(raised):
+        flags = w.FAILED | w.EXITS
+        why = failures.why_left(raised)
+        actor, spec = ids.to_hex(running.actor, worker.nonce, ids.ACTOR_HEX), worker.actor
+        named = (spec.class_name, spec.name) if spec is not None else (running.name, "")
+        value = ends.actor_died(actor, *named, os.getpid(), why)
+        return ((value, 0, ()),), flags, ("ActorDiedError", why)
+    if isinstance(raised, SystemExit) and not running.actor:
+        error, described = failures.left(running.name, raised)
+        worker.stopping = True
+        return ((error, 0, ()),), w.FAILED | w.EXITS, described
+    code = raised.code if isinstance(raised, SystemExit) else 0
+    worker.link.post(w.Leaving(f"the task called sys.exit({code!r})"))
+    worker.capture.end_of_task(running)
+    worker.link.flush()
+    os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
 class TaskExecutor:
     """Thread contract: `execute` in the main thread (sync tasks and actors) or in the threads and
     loops of the actor host; the rest from any thread."""
@@ -236,7 +256,7 @@ class TaskExecutor:
         options = running.options
         self.took[run.options] = ran - started
         if running.leaves and not flags & w.EXITS:
-            packed, flags, error = self._leaving(running, LeaveWorker())
+            packed, flags, error = leaving(worker, running, LeaveWorker())
         if options.max_calls and not run.actor:
             count = self.calls[options.function] = self.calls.get(options.function, 0) + 1
             if count >= options.max_calls:
@@ -326,7 +346,7 @@ class TaskExecutor:
         worker = self.worker
         flags = w.FAILED
         if isinstance(raised, (SystemExit, LeaveWorker, AsyncioActorExit)):
-            return self._leaving(running, raised)
+            return leaving(worker, running, raised)
         if running.interrupted and failures.is_interrupt(raised):
             return self._cancelled(running)
         value, described, contained = errors.task_error(
@@ -350,23 +370,3 @@ class TaskExecutor:
             shown = f"<{type(error).__name__} in its __repr__>"
         shown = shown if len(shown) <= REPR_MAX_CHARACTERS else f"{shown[: REPR_MAX_CHARACTERS - 1]}…"
         return f"actor_id={ids.to_hex(running.actor, self.worker.nonce, ids.ACTOR_HEX)}, repr={shown}"
-
-    def _leaving(self, running: RunningTask, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:
-        """Reports why the process ends after ``exit_actor`` or ``sys.exit``."""
-        worker = self.worker
-        if running.actor and not failures.is_crash(raised):
-            flags = w.FAILED | w.EXITS
-            why = failures.why_left(raised)
-            actor, spec = ids.to_hex(running.actor, worker.nonce, ids.ACTOR_HEX), worker.actor
-            named = (spec.class_name, spec.name) if spec is not None else (running.name, "")
-            value = ends.actor_died(actor, *named, os.getpid(), why)
-            return ((value, 0, ()),), flags, ("ActorDiedError", why)
-        if isinstance(raised, SystemExit) and not running.actor:
-            error, described = failures.left(running.name, raised)
-            worker.stopping = True
-            return ((error, 0, ()),), w.FAILED | w.EXITS, described
-        code = raised.code if isinstance(raised, SystemExit) else 0
-        worker.link.post(w.Leaving(f"the task called sys.exit({code!r})"))
-        worker.capture.end_of_task(running)
-        worker.link.flush()
-        os._exit(code if isinstance(code, int) else 0 if code is None else 1)
