@@ -208,6 +208,39 @@ print(said[0][1]["data"]["text/plain"], sorted(said[1][1]["data"]), said[2][1]["
     assert done.stdout.splitlines()[-1] == "{'a': 1} ['text/html', 'text/plain'] [['hello 2'], 1]"
 
 
+@pytest.mark.parametrize(
+    "cell", ["big; display({'a': 1})", "import rlcompleter; big", "get_ipython().run_line_magic('time', 'big')",
+             "get_ipython().run_line_magic('time', '1/0')", "get_ipython().run_line_magic('matplotlib', 'nothing')"],
+)  # fmt: skip
+def test_a_cell_that_has_ended_holds_no_value(cell: str) -> None:
+    """Modules that keep `__main__` (IPython's completer is loaded by the first display) and the shell of magics
+    held the variables of a cell, arrays in the object store among them, as long as the worker lived."""
+    import subprocess
+
+    script = f"""
+import contextlib, gc, weakref
+from types import SimpleNamespace
+from raynb.base import engine
+from raynb.jupyter.on_worker import display
+from raynb.jupyter.on_worker.runner import CellPayload, CellJob, run_cell
+engine.set_current(SimpleNamespace(emit=lambda kind, **said: None))
+display.install()
+class Big:
+    pass
+def run(big):
+    with contextlib.suppress(BaseException):
+        run_cell(CellPayload(CellJob({cell!r}, "<c>", {cell!r}, (), True, False, "", "In[1]"), {{"big": big}}))
+    return weakref.ref(big)
+held = run(Big())
+gc.collect()
+print(held() is None, [type(one) for one in gc.get_referrers(held())] if held() is not None else "")
+"""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, timeout=110)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].strip() == "True", done.stdout
+
+
 def test_what_is_displayed_travels_as_pythons_own_strings(monkeypatch: pytest.MonkeyPatch) -> None:
     """A class that only the task's process has, for marked-up text, say, made the task fail."""
     from raynb.jupyter.on_worker import display

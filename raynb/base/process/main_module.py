@@ -20,7 +20,7 @@ find_class: Callable[[str], Any] | None = None
 
 
 class Main(ModuleType):
-    """A module whose namespace is a dict that exists already."""
+    """A module whose namespace is a dict that exists already: that of the code which runs."""
 
     def __init__(self, namespace: dict[str, Any]) -> None:
         super().__init__("__main__")
@@ -55,21 +55,27 @@ class Main(ModuleType):
         return sorted(self.__dict__)
 
 
+#: The one module that stands for ``__main__`` here, as a kernel has one. Modules keep it (IPython's completer, and all
+#: that `import __main__` where they are loaded): one for each cell would hold the variables of the cell that loaded it.
+_main = Main({"__name__": "__main__"})
+
+
 def enter(namespace: dict[str, Any]) -> None:
     """Makes ``__main__`` this namespace."""
-    now = sys.modules.get("__main__")
-    if not isinstance(now, Main) or now.__dict__ is not namespace:
-        sys.modules["__main__"] = Main(namespace)
+    sys.modules["__main__"] = _main
+    object.__setattr__(_main, "_namespace", namespace)
 
 
 @contextlib.contextmanager
 def entered(namespace: dict[str, Any]) -> Iterator[None]:
     """Makes ``__main__`` this namespace for the length of a block."""
     before = sys.modules["__main__"]
+    theirs = before.__dict__
     enter(namespace)
     try:
         yield
     finally:
+        object.__setattr__(_main, "_namespace", theirs)
         sys.modules["__main__"] = before
 
 

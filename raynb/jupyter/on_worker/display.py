@@ -153,6 +153,12 @@ def _make_shell() -> Any:
     return shell
 
 
+def leave(namespace: dict[str, Any]) -> None:
+    """At the end of a cell: its magics ran in this namespace, which the shell would hold until the next one's."""
+    if type(_shell).__name__ == "WorkerShell" and _shell.user_ns is namespace:  # not the kernel's
+        _shell.user_ns = _shell.user_module.__dict__
+
+
 # -- installing ----------------------------------------------------------------------------------
 def install() -> None:
     """Makes ``display`` work in tasks of this worker, at no cost until it is used."""

@@ -23,7 +23,7 @@ from raynb.base import engine as engines
 from raynb.base.process import main_module
 from raynb.base.ref import is_ref
 from raynb.base.spec import FailedReturn
-from raynb.jupyter.on_worker.display import end_figures, install
+from raynb.jupyter.on_worker.display import end_figures, install, leave
 from raynb.jupyter.on_worker.module_reload import renew
 from raynb.jupyter.on_worker.results import VALUE, CellEnd, LoopStatus, Status, outputs_of, packed_output
 
@@ -337,8 +337,11 @@ def _run_once(payload: CellPayload, namespace: dict[str, Any]) -> tuple[list[Any
     """Returns (the outputs and the value, what became of the cell's names)."""
     job = payload.job
     before = {name: namespace[name] for name in job.unsure if name in namespace}
-    with main_module.entered(namespace):
-        value = _run_code(job, namespace)
+    try:
+        with main_module.entered(namespace):
+            value = _run_code(job, namespace)
+    finally:
+        leave(namespace)
     results, end = outputs_of(job.outputs, namespace, before, payload.kept, job.title)
     if job.value:
         results.append(packed_output(VALUE, value, job.title))
