@@ -246,3 +246,14 @@ def test_a_queue_that_was_shut_down_says_so(raynb_runtime: Any) -> None:
     queue.shutdown()
     with pytest.raises(RuntimeError, match="shut down"):
         len(queue)
+
+
+@pytest.mark.parametrize("end", ["close", "terminate", "join"])
+def test_a_pool_whose_runtime_is_gone_can_be_ended(end: str) -> None:
+    with raynb.Runtime(num_cpus=1):
+        pool = Pool(1)
+        assert pool.map(abs, [-1]) == [1]
+        if end == "join":
+            pool.close()
+    getattr(pool, end)()
+    assert not raynb.is_initialized()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 from raynb import api as ray
+from raynb.exceptions import RuntimeGoneError
 from raynb.util._private import private
 from raynb.util.multiprocessing.results import AsyncResult, Batch, IMapIterator, UnorderedIMapIterator
 
@@ -310,14 +312,16 @@ class Pool:
         """Takes no more work; what was submitted still runs."""
         if not self._closed:
             self._closed = True
-            for worker, _ in self._workers:
-                self._stop_worker(worker)
+            with contextlib.suppress(RuntimeGoneError):  # the workers are gone with their runtime
+                for worker, _ in self._workers:
+                    self._stop_worker(worker)
 
     def terminate(self) -> None:
         """Takes no more work and ends the workers at once."""
         self._closed = True
-        for worker, _ in self._workers:
-            ray.kill(worker)
+        with contextlib.suppress(RuntimeGoneError):
+            for worker, _ in self._workers:
+                ray.kill(worker)
 
     def join(self) -> None:
         """Waits until the workers of a closed pool have ended.
@@ -328,7 +332,8 @@ class Pool:
         if not self._closed:
             raise ValueError("Pool is still running")
         if self._ending:
-            ray.wait(self._ending, num_returns=len(self._ending))
+            with contextlib.suppress(RuntimeGoneError):
+                ray.wait(self._ending, num_returns=len(self._ending))
             self._ending = []
 
     def __enter__(self) -> Pool:
