@@ -7,6 +7,7 @@ can connect and nothing can be left behind.
 from __future__ import annotations
 
 import array
+import contextlib
 import os
 import select
 import socket
@@ -186,7 +187,8 @@ class Channel:
         if self.closed:
             return
         self.closed = True
-        self.sock.close()
+        with contextlib.suppress(OSError):  # somebody else has closed its descriptor
+            self.sock.close()
         while self.fds:
             os.close(self.fds.popleft())
         for _, fds in self.unsent:

@@ -167,3 +167,33 @@ ray.init(num_cpus=1); work(); ray.shutdown(); as_before()
 @pytest.mark.parametrize("case", CASES)
 def test_handlers_work_as_without_raynb(case: str, tmp_path: Path) -> None:
     assert run(PRESS + CASES[case] + 'print("fine")', tmp_path) == "fine\n"
+
+
+def test_closed_descriptors_end_the_runtime_with_a_clear_error(tmp_path: Path) -> None:
+    out = run(
+        """
+ray.init(num_cpus=1)
+
+@ray.remote
+def one():
+    return 1
+
+ref = one.remote()
+assert ray.get(ref) == 1
+refs = [ref, one.remote()]
+os.closerange(3, 4096)
+for step in lambda: ray.get(one.remote()), lambda: ray.get(refs):
+    try:
+        step()
+    except ray.exceptions.RaySystemError as error:
+        assert "os.closerange" in str(error) and "%raynb restart" in str(error), error
+    else:
+        raise AssertionError("no error")
+ray.shutdown()
+ray.init(num_cpus=1)
+print(ray.get(one.remote()))
+ray.shutdown()
+""",
+        tmp_path,
+    )
+    assert out == "1\n"

@@ -44,6 +44,7 @@ from raynb.engine.local.worker_calls import WorkerCalls
 from raynb.engine.loop.effects import Effects
 from raynb.engine.loop.inbox import Inbox, Listeners
 from raynb.engine.loop.loop import Loop
+from raynb.engine.loop.polling import is_taken
 from raynb.engine.loop.worker_pages import WorkerPages
 from raynb.engine.output import TaskOutput
 from raynb.engine.refs import OwnRefs, gone
@@ -323,7 +324,7 @@ class LocalEngine:
             try:
                 action()
             except Exception as error:
-                errors.append(error)
+                errors.extend([] if is_taken(error) else [error])
 
         if self.loop.health.failure is None:
             step(self.controls.forget_dropped)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 from typing import Any
 
+from raynb.exceptions import RaySystemError
+
 IN = select.POLLIN
 #: The system counts a wait in whole milliseconds, of which there are 24 days; who waits longer looks again.
 MAX_SECONDS = 86_400.0
+TAKEN = (
+    "Something in this process, `os.closerange` say, has closed descriptors of the raynb runtime ({}), which ends it. "
+    "Go on with `%raynb restart`, or with raynb.shutdown() and raynb.init()."
+)
+
+
+def is_taken(error: Exception) -> bool:
+    """Returns whether an error says that somebody else has closed a descriptor of ours."""
+    return isinstance(error, OSError) and error.errno == errno.EBADF
 
 
 class Poller:
@@ -26,7 +38,11 @@ class Poller:
         self.unregister = self._poll.unregister
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
-        """Returns what has come within so many seconds (`MAX_SECONDS` at most); nothing once the poller is closed."""
+        """Returns what has come within so many seconds (`MAX_SECONDS` at most); nothing once the poller is closed.
+
+        Raises:
+            RaySystemError: somebody else has closed its descriptor.
+        """
         try:
             if timeout is None:
                 return self._poll.poll()  # type: ignore[no-any-return]
@@ -34,6 +50,10 @@ class Poller:
         except ValueError:
             if self._poll.closed:
                 return []
+            raise
+        except OSError as error:
+            if error.errno in (errno.EBADF, errno.EINVAL):  # closed, or closed and another thing's by now
+                raise RaySystemError(TAKEN.format(error)) from error
             raise
 
     def close(self) -> None:

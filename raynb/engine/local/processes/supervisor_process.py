@@ -138,7 +138,8 @@ class Supervised:
         if self.process.returncode != 0:  # it was killed, is stopped or has no processor: nobody else buries
             burial.end(self.process.pid, self.marker, and_root=self.process.returncode is None)
             self.process.wait()
-        os.close(self.stderr)
+        with contextlib.suppress(OSError):  # somebody else has closed it
+            os.close(self.stderr)
         self.stderr = -1
 
     def abandon(self) -> None:
