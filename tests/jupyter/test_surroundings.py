@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from raynb.base.process import surroundings as taken
-from raynb.jupyter.cells import kernel_state
+from raynb.base.process import waits
+from raynb.jupyter.cells import kernel_state, surroundings
 from raynb.jupyter.cells.surroundings import Surroundings
 
 
@@ -73,3 +74,7 @@ def test_a_thread_that_submits_while_another_looks_takes_what_that_one_has_seen(
     other.join(60)
     assert mark.key != before.key
     assert [one.key for one in found] == [mark.key]
+
+
+def test_options_are_compared_although_a_test_of_the_users_has_stopped_time(watched: Surroundings) -> None:
+    assert vars(surroundings)["_now"] is waits.time.monotonic  # which freezegun does not find

@@ -14,7 +14,6 @@ import logging
 import os
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from raynb.api.surroundings import marked, packed
 from raynb.base.interfaces import Engine
 from raynb.base.process import module_path, surroundings
 from raynb.base.process.surroundings import Mark
+from raynb.base.process.waits import time
 from raynb.jupyter.cells import kernel_state
 
 if TYPE_CHECKING:
