@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from raynb.base.process import shelter
 from raynb.base.process.waits import time
 from raynb.base.ref import DynamicObjectRefGenerator
 from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
@@ -66,7 +67,8 @@ class ActorHost:
         if type(self.instance).__repr__ is not object.__repr__:  # type: ignore[comparison-overlap]
             try:
                 self._name = repr(self.instance)
-            except Exception:
+            except BaseException as error:
+                shelter.pass_on(error)
                 self._name = self.spec.class_name
 
     def display_name(self) -> str:
@@ -247,9 +249,9 @@ class ActorHost:
         self._group(running.options).cancel(running)
         return True
 
-    def broken(self, error: BaseException) -> None:
-        """Ends the process: an exception sent to a thread interrupted the bookkeeping of a call."""
-        self.executor.worker.link.broken(error)
+    def broken(self, error: BaseException, *what: str) -> None:
+        """Ends the process: an exception sent to a thread interrupted the bookkeeping of a call, or ``what``."""
+        self.executor.worker.link.broken(error, *what)
 
     def shut_down(self) -> None:
         """Calls the instance's ``__ray_shutdown__``, as in Ray; an error of it is printed and changes nothing."""
@@ -258,9 +260,9 @@ class ActorHost:
             return
         try:
             hook(self.instance)
-        except (Exception, SystemExit):
-            print(f"Error during {self.spec.class_name}.__ray_shutdown__", file=sys.stderr)
-            traceback.print_exc()
+        except BaseException:
+            print(f"Error during {self.spec.class_name}.__ray_shutdown__", file=sys.__stderr__)
+            traceback.print_exc(file=sys.__stderr__)
 
     def close(self) -> None:
         """Ends the concurrency groups."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from raynb.worker.main import WorkerProcess
 
 MAX_THREADS = 1000
+LOOP_ENDED = "something that ran in the background of its event loop ended that"
 #: A call as it waits for its turn.
 Call = tuple[w.Run, RunningTask]
 
@@ -183,11 +184,14 @@ class EventLoopThread:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        try:
+            self.loop.run_forever()
+        except BaseException as error:  # `SystemExit` of a task in the background: calls to come would wait for ever
+            self._host.broken(error, LOOP_ENDED)
 
     def call(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Runs a function on the loop's thread, in the caller's context, and waits for it."""
-        return asyncio.run_coroutine_threadsafe(_called(function, args, kwargs), self.loop).result()
+        return _outcome(asyncio.run_coroutine_threadsafe(_called(function, args, kwargs), self.loop).result())
 
     def start(self, run: w.Run, running: RunningTask) -> None:
         """Starts a call on the loop's thread."""
@@ -235,8 +239,21 @@ class EventLoopThread:
         self._thread.join(1.0)
 
 
-async def _called(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    return user_code.call(function, args, kwargs)
+async def _called(function: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, BaseException | None]:
+    try:
+        return user_code.call(function, args, kwargs), None
+    except BaseException as raised:  # as it is, `SystemExit` would end the loop, and nobody be told
+        return None, raised
+
+
+def _outcome(called: tuple[Any, BaseException | None]) -> Any:
+    result, raised = called
+    if raised is None:
+        return result
+    try:
+        raise raised
+    finally:
+        del raised, called  # this frame and the error would keep each other
 
 
 class MainLoop(EventLoopThread):
@@ -258,7 +275,7 @@ class MainLoop(EventLoopThread):
 
     def call(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Runs a function (the constructor) on the loop until it has returned."""
-        return self.loop.run_until_complete(_called(function, args, kwargs))
+        return _outcome(self.loop.run_until_complete(_called(function, args, kwargs)))
 
     def start(self, run: w.Run, running: RunningTask) -> None:
         """Starts a call on the loop, from whichever thread."""
@@ -287,6 +304,8 @@ class MainLoop(EventLoopThread):
             loop.add_reader(fd, readable)
         try:
             loop.run_forever()
+        except (KeyboardInterrupt, SystemExit) as error:  # of a task in the background, or of a callback
+            self._host.broken(error, LOOP_ENDED)
         finally:
             for fd in fds:
                 loop.remove_reader(fd)

@@ -286,13 +286,13 @@ class Link:
         except BaseException as error:
             self.broken(error)
 
-    def broken(self, error: BaseException) -> NoReturn:
+    def broken(self, error: BaseException, what: str = "its own bookkeeping was stopped half way") -> NoReturn:
         """Ends the process with a message: an exception interrupted raynb's own bookkeeping."""
         at = error.__traceback__
         while at is not None and at.tb_next is not None:
             at = at.tb_next
         place = f" in {os.path.basename(at.tb_frame.f_code.co_filename)}:{at.tb_lineno}" if at is not None else ""
-        self._leave(f"its own bookkeeping was stopped half way by {type(error).__name__}: {error}{place}")
+        self._leave(f"{what} by {type(error).__name__}: {error}{place}")
 
     def _leave(self, why: str) -> NoReturn:
         try:

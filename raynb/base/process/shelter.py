@@ -158,6 +158,13 @@ def was_sent(error: BaseException) -> bool:
     return False
 
 
+def pass_on(error: BaseException) -> None:
+    """Raises again what came out of the user's code where that may fail (to be pickled, to say what it is), if it came
+    from outside: a Ctrl-C, a cancel, the error of a signal handler."""
+    if was_sent(error) or (not isinstance(error, Exception) and _get_ident() == interrupts.main_thread):
+        raise error
+
+
 def run(step: Callable[..., T], *args: object) -> T:
     """Returns ``step(*args)``, run where nothing of the user's can interrupt it.
 

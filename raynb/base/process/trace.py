@@ -50,7 +50,10 @@ def swallowed(where: str, error: BaseException, level: int = logging.WARNING) ->
     """
     try:
         said = f"{type(error).__name__}: {error}"
-    except Exception as broken:  # the user's own class
+    except BaseException as broken:  # the user's own class
+        from raynb.base.process import shelter  # which uses this
+
+        shelter.pass_on(broken)
         said = f"{type(error).__name__}, whose __str__ raises {type(broken).__name__}"
     ring.append(Swallowed(time.time(), where, said))
     if level >= log.getEffectiveLevel():
