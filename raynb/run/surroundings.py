@@ -53,7 +53,7 @@ def apply(key: str, blob: bytes, env: Mapping[str, object]) -> None:
                 _PARTS[name](pickling.load_in_band(packed), env)
             else:
                 surroundings.pending[name] = packed
-        except Exception as error:
+        except BaseException as error:  # `SystemExit` of a module that it comes from, say
             _report(f"the kernel's {name} could not be applied: {type(error).__name__}: {error}")
 
 
@@ -63,7 +63,7 @@ def sets(name: str) -> bool:
 
 
 def _report(text: str) -> None:
-    print(f"raynb: {text}", file=sys.stderr)
+    print(f"raynb: {text}", file=sys.__stderr__)  # a task may have put something of the user's in its place
 
 
 # -- what every process has ----------------------------------------------------------------------

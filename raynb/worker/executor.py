@@ -168,10 +168,8 @@ class TaskExecutor:
         state.main_running = running
         worker.board.begin(worker.row, run.task)
         worker.heed(running)
-        if options is not self._options:
-            self._surround(options, run)
-        elif run.gpus:
-            self._show_gpus(run.gpus)
+        if options is not self._options or run.gpus:
+            self._prepare(options, run)
         flags = 0
         error = _NO_ERROR
         try:
@@ -217,6 +215,18 @@ class TaskExecutor:
             state.main_running = None
             worker.signals.task_over(plain=not run.actor)
             state.running.reset(token)
+
+    def _prepare(self, options: Any, run: w.Run) -> None:
+        """Makes the process as a task of these options is to find it."""
+        signals = self.worker.signals
+        signals.kept_off = True  # what was applied in part, the next task would find in force
+        try:
+            if options is not self._options:
+                self._surround(options, run)
+            else:
+                self._show_gpus(run.gpus)
+        finally:
+            signals.kept_off = False
 
     def _surround(self, options: Any, run: w.Run) -> None:
         """Sets the threads of C libraries and the GPUs for a task of these options."""

@@ -42,8 +42,11 @@ class Signals:
         self.raised = 0  # cancels whose handler has raised something
         self._since = 0.0
         self.spoilt = False  # an import was interrupted: this process is not to run another task
+        self.kept_off = False  # cancels wait: a step of ours runs the user's code, and must not be left half done
+        self._sent: tuple[int, int] = (0, 0)  # the last exception of a cancel (its id), and the task
         self.forked = False  # a child that a task forked has none of our threads, and nothing to protect
         self._sigint_changed = False
+        self._unraisable = sys.unraisablehook
 
     def install(self) -> None:
         """Replaces the handlers of SIGINT and SIGURG, and those that will be set from now on."""
@@ -51,6 +54,7 @@ class Signals:
         self._set(signal.SIGINT, self._hook)
         signal.signal = self.set  # type: ignore[assignment]
         signal.getsignal = self.get  # type: ignore[assignment]
+        sys.unraisablehook = self._dropped
 
     # -- what the user sees --------------------------------------------------------------------
     def set(self, signalnum: Any, handler: Any, /) -> Any:
@@ -144,7 +148,7 @@ class Signals:
         current = state.main_running
         if not self.target or current is None or current.task != self.target:
             return
-        if user_code.where(frame) not in (user_code.USER, user_code.PICKLING):
+        if self.kept_off or user_code.where(frame) not in (user_code.USER, user_code.PICKLING):
             self._wake()
             return
         if user_code.importing(frame):
@@ -162,13 +166,26 @@ class Signals:
         if callable(handler):
             try:
                 handler(signal.SIGINT, frame)
-            except BaseException:
+            except BaseException as error:
                 self.raised += 1
+                self._sent = id(error), getattr(state.main_running, "task", 0)
                 raise
+
+    def _dropped(self, unraisable: Any) -> None:
+        """Replaces `sys.unraisablehook`: what a cancel raised in a destructor, or in the end of a generator that nobody
+        has any more, Python drops. So it comes again."""
+        current = state.main_running
+        if current is None or self._sent != (id(unraisable.exc_value), current.task) or self.forked \
+                or threading.get_ident() != self._main:  # fmt: skip
+            self._unraisable(unraisable)
+            return
+        self._sent = 0, 0
+        self.target = current.task
+        self._wake()
 
     def checkpoint(self) -> None:
         """Delivers held signals. Waits of raynb's call it for the user, where no state is half changed."""
-        if self.target:
+        if self.target and not self.kept_off:
             current = state.main_running
             if current is not None and current.task == self.target and threading.get_ident() == self._main:
                 self._deliver(sys._getframe())
@@ -192,4 +209,4 @@ class Signals:
         except BaseException:
             import traceback
 
-            traceback.print_exc()
+            traceback.print_exc(file=sys.__stderr__)  # what the user has put in its place may raise anything
