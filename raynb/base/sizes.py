@@ -14,7 +14,7 @@ import sys
 from types import GetSetDescriptorType, MethodDescriptorType, ModuleType
 from typing import Any
 
-from raynb.base.process import trace
+from raynb.base.process import shelter, trace
 
 #: Libraries whose classes know their size, and what they call it.
 _KNOWN = {
@@ -88,6 +88,7 @@ def _size_by_library(value: object, kind: type) -> int | None:
                     total = total(deep=False) if name == "memory_usage" else total()
                 return int(total.sum() if hasattr(total, "sum") else total)
             except Exception as error:  # half-made, or of another version; then it is a value like others
+                shelter.pass_on(error)
                 trace.swallowed(f"asking a {kind.__name__} for its size", error, logging.DEBUG)
         return None
     return None

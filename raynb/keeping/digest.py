@@ -31,6 +31,7 @@ from typing import Any, TypeVar
 
 from cloudpickle import cloudpickle
 
+from raynb.base.process import shelter
 from raynb.base.ref import ObjectRef
 from raynb.keeping.mentions import (
     environment_of,
@@ -83,6 +84,7 @@ def digest(value: object, ref_key: RefKey = no_refs) -> str:
     except (Unsure, OSError):
         raise
     except Exception as error:  # of the value's own code, or another thread changes it
+        shelter.pass_on(error)
         raise Unsure(f"it cannot be looked through ({type(error).__name__}: {error})") from error
     return walk.total.hexdigest()
 
@@ -316,6 +318,7 @@ class Walk:
         try:
             found = reduce(value) if reduce is not None else value.__reduce_ex__(4)
         except Exception as error:
+            shelter.pass_on(error)
             raise Unsure(f"a {kind.__name__} cannot be pickled ({error})") from error
         if isinstance(found, str):
             module = str(getattr(value, "__module__", None) or kind.__module__)

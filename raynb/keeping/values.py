@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raynb.base.process import shelter
 from raynb.exceptions import ObjectLostError
 from raynb.keeping.digest import digest
 from raynb.keeping.folder import FolderError, home_of
@@ -99,6 +100,7 @@ def write(folder: str, value: object) -> Stored:
     try:
         packed = pickling.pack(value)
     except Exception as error:
+        shelter.pass_on(error)
         raise Unsure(f"it cannot be pickled ({error})") from error
     if packed.contained:
         raise Unsure("it holds refs, which do not outlive the kernel")
@@ -123,7 +125,8 @@ def _comes_back(value: Any, packed: Any) -> bool:
         again = pickling.pack(copy)
         # A set may come back in another order, and is the same all the same.
         return _equal(packed, again) or digest(copy) == digest(value)
-    except Exception:  # whatever the user's class raises says: not equal
+    except Exception as error:  # whatever the user's class raises says: not equal
+        shelter.pass_on(error)
         return False
 
 

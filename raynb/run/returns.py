@@ -8,9 +8,8 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from raynb.base.process import trace
+from raynb.base.process import shelter, trace
 from raynb.base.spec import FailedReturn, TaskOptions
-from raynb.serde import errors
 
 Kept = TypeVar("Kept")
 
@@ -52,10 +51,18 @@ def items_of(result: Any, name: str, num_returns: str) -> Iterator[Any]:
     """
     try:
         return iter(result)
-    except TypeError:
+    except TypeError as error:
+        if _of_users_code(error):
+            raise
         raise TypeError(
             f"{name} has num_returns={num_returns!r} but returned {type(result).__name__}, which is no generator"
         ) from None
+
+
+def _of_users_code(error: TypeError) -> bool:
+    """Returns whether the error comes out of a method of the user's, and not of Python's look for one."""
+    tb = error.__traceback__
+    return tb is not None and tb.tb_next is not None
 
 
 def dynamic(items: Iterable[object], options: TaskOptions, keep: Callable[[Any], Kept],
@@ -106,7 +113,9 @@ def split(result: Any, count: int, which: bool | bytes = False) -> list[Any]:
         result = taken(result, count, which)
     try:
         given = len(result)
-    except TypeError:
+    except TypeError as error:
+        if _of_users_code(error):
+            raise
         raise ValueError(f"Task returned {type(result).__name__}, but num_returns={count}.") from None
     if given != count:
         raise ValueError(
@@ -125,6 +134,6 @@ def retryable(which: bool | bytes, raised: BaseException) -> bool:
         inner = getattr(raised, "cause", None)
         return isinstance(raised, classes) or (inner is not None and isinstance(inner, classes))
     except BaseException as broken:  # asking the user's classes runs his code
-        errors.only_this_one(broken)
+        shelter.pass_on(broken)
         trace.swallowed("asking whether a failed task is to be tried again", broken)
         return False

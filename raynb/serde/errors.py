@@ -11,7 +11,6 @@ from types import GetSetDescriptorType, MemberDescriptorType, TracebackType
 from typing import Any
 
 import raynb.exceptions as x
-from raynb.base import interrupts
 from raynb.base.process import package, shelter, trace
 from raynb.base.spec import Value
 from raynb.serde import pickling
@@ -99,7 +98,8 @@ def rebuild_exception(cls: Any, args: tuple[Any, ...], state: dict[str, Any]) ->
     """Makes an exception from its class, arguments and attributes, without calling its ``__init__``."""
     try:
         error = cls.__new__(cls, *args)
-    except Exception:
+    except Exception as refused:
+        shelter.pass_on(refused)
         error = _bare(cls)
     _put(error, args=args)
     _set_state(error, state)
@@ -138,10 +138,12 @@ def dual(error: x.RayTaskError) -> x.RayTaskError:
             made = cls.__new__(cls, cause.message, cause.exceptions)
         else:
             made = cls.__new__(cls, *cause.args) if isinstance(cause, OSError) else _bare(cls)
-    except Exception:
+    except Exception as refused:
+        shelter.pass_on(refused)
         try:
             made = rebuild_exception(cls, cause.args, {})
-        except Exception:
+        except Exception as again:
+            shelter.pass_on(again)
             return error
     x.RayTaskError.__init__(
         made, error.function_name, error.traceback_str, cause, error.proctitle, error.pid, error.ip, error.actor_repr,
@@ -315,7 +317,7 @@ def task_error(
     try:
         last = final_text(error)
     except BaseException as broken:  # a __str__ that raises
-        only_this_one(broken)
+        shelter.pass_on(broken)
         last = f"{type(error).__name__}: <{type(broken).__name__} in its __str__>"
     if isinstance(error, x.RayTaskError):
         last = error.traceback_str.rstrip("\n")
@@ -323,7 +325,7 @@ def task_error(
     try:
         chain = _chain(error, set())
     except BaseException as broken:
-        only_this_one(broken)
+        shelter.pass_on(broken)
         trace.swallowed(f"reading what the error of {name} was caused by", broken, logging.DEBUG)
     head = f"ray::{name}() (pid={pid}, ip=127.0.0.1{', ' if whose else ''}{whose})"
     wrapped = x.RayTaskError(name, "", cause, pid=pid, frames=frames, task_id=task_id)
@@ -338,18 +340,13 @@ def task_error(
                 pickling.unpack(packed.data, packed.buffers)
             break
         except BaseException as unpicklable:  # the next attempt says less of the error, the last one its text alone
-            only_this_one(unpicklable)
+            shelter.pass_on(unpicklable)
+            if attempt is None:
+                raise
             trace.swallowed(f"pickling the {type(inner).__name__} of {name}", unpicklable, logging.DEBUG)
     assert packed is not None
     shown = last if isinstance(error, x.RayTaskError) else _shown_traceback(chain, frames, last)
     return ("exc", pickling.in_band(packed)), (type(inner).__name__, shown), list(packed.contained)
-
-
-def only_this_one(raised: BaseException) -> None:
-    """Raises again what was raised while a failed task's error was read, if it comes from outside: a Ctrl-C, a cancel.
-    What the error's own code raises in a worker ends nothing, the task's failure least of all."""
-    if shelter.was_sent(raised) or (interrupts.main_thread and not isinstance(raised, Exception)):
-        raise raised
 
 
 def _shown_traceback(chain: str, frames: tuple[tuple[str, int, str, str], ...], last: str) -> str:
@@ -366,6 +363,7 @@ def _without_state(error: BaseException) -> BaseException | None:
     try:
         return rebuild_exception(type(error), tuple(repr(a) for a in error.args), {})
     except Exception as broken:
+        shelter.pass_on(broken)
         trace.swallowed(f"making a {type(error).__name__} without its state", broken, logging.DEBUG)
         return None
 

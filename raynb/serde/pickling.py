@@ -346,12 +346,31 @@ def _blame(args: tuple[object, ...], kwargs: dict[str, Any], owner: str, why: st
 
 
 def can_pickle(value: object) -> bool:
-    """Returns whether the value can be pickled."""
+    """Returns whether the value can be pickled.
+
+    Raises:
+        Exception: what fell in from outside meanwhile.
+        MemoryError, RecursionError: there was no room for it.
+    """
+    error = _refusal(value)
+    if error is None:
+        return True
+    if struck(value, error):
+        raise error
+    return False
+
+
+def _refusal(value: object) -> Exception | None:
+    """Returns why a value cannot be pickled; None: it can be."""
     try:
         _dump(value)
-    except Exception:
-        return False
-    return True
+    except MemoryError:
+        raise
+    except Exception as error:
+        if isinstance(error, (RecursionError, pickle.PicklingError)):
+            is_too_deep(error)
+        return error
+    return None
 
 
 def is_too_deep(error: Exception) -> bool:
@@ -369,7 +388,7 @@ def is_too_deep(error: Exception) -> bool:
 def struck(value: object, error: Exception) -> bool:
     """Returns whether what was raised while this was pickled fell in from outside: the handler of a signal
     raised it, say. An asynchronous exception does not tell; it may strike the attempts that find out, too."""
-    return shelter.was_sent(error) or (shelter.fell_in(error) and any(can_pickle(value) for _ in range(3)))
+    return shelter.was_sent(error) or (shelter.fell_in(error) and any(_refusal(value) is None for _ in range(3)))
 
 
 def _culprit(value: object, path: str) -> str:

@@ -239,14 +239,14 @@ class EventLoopThread:
         self._thread.join(1.0)
 
 
-async def _called(function: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, BaseException | None]:
+async def _called(function: Any, args: Any, kwargs: dict[str, Any]) -> tuple[object, BaseException | None]:
     try:
         return user_code.call(function, args, kwargs), None
     except BaseException as raised:  # as it is, `SystemExit` would end the loop, and nobody be told
         return None, raised
 
 
-def _outcome(called: tuple[Any, BaseException | None]) -> Any:
+def _outcome(called: tuple[object, BaseException | None]) -> object:
     result, raised = called
     if raised is None:
         return result

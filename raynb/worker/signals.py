@@ -171,7 +171,7 @@ class Signals:
                 self._sent = id(error), getattr(state.main_running, "task", 0)
                 raise
 
-    def _dropped(self, unraisable: Any) -> None:
+    def _dropped(self, unraisable: sys.UnraisableHookArgs) -> None:
         """Replaces `sys.unraisablehook`: what a cancel raised in a destructor, or in the end of a generator that nobody
         has any more, Python drops. So it comes again."""
         current = state.main_running

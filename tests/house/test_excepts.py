@@ -24,12 +24,8 @@ SILENT = {
     "raynb/exceptions/base.py": (1, "an error that cannot be unpickled is its text"),
     "raynb/keeping/keeper.py": (1, "the error is the output's own, which its reader gets"),
     "raynb/keeping/place.py": (1, "the first error is raised"),
-    "raynb/keeping/values.py": (1, "asks the user's class whether values are equal"),
     "raynb/lineage/insides.py": (1, "asks the user's class of what it is made"),
-    "raynb/serde/errors.py": (3, "an error that cannot be made again has another form"),
     "raynb/serde/kinds.py": (1, "a type that cannot be told has no name"),
-    "raynb/serde/pickling.py": (1, "the answer is whether it can be pickled"),
-    "raynb/worker/actor_host.py": (1, "an actor whose `__repr__` raises has its class's name"),
 }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from raynb.base.engine import Engine
+from raynb.base.process import shelter
 from raynb.base.process.waits import time
 from raynb.base.ref import ObjectRef
 from raynb.engine.inline.event_loop import DrivenLoop
@@ -100,6 +101,8 @@ class InlineWaiting:
                 result = self._objects.load(obj)
             except BaseException as error:
                 future.set_exception(error)
+                if isinstance(error, KeyboardInterrupt) or shelter.was_sent(error):
+                    raise  # it is for whoever asks here
             else:
                 future.set_result(result)
 

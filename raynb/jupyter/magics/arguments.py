@@ -15,6 +15,8 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.core.magic_arguments import argument
 
+from raynb.base.process import shelter
+
 _OPENING = {"(": ")", "[": "]", "{": "}"}
 _EACH = re.compile(r"(?:^|(?<=\s))--each(?:\s+|=)")
 _NEXT_OPTION = re.compile(r"\s--?[a-z]")
@@ -194,6 +196,7 @@ def evaluate(text: str, what: str, namespace: Mapping[str, object]) -> Any:
     try:
         return eval(compile(text.strip(), f"<{what}>", "eval"), dict(namespace))
     except Exception as error:
+        shelter.pass_on(error)
         raise UsageError(f"{what} {text}: {type(error).__name__}: {error}") from None
 
 
