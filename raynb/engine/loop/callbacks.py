@@ -42,6 +42,7 @@ class Callbacks:
         self.put = self._queue.put
         self._threads: list[threading.Thread] = []
         self._busy: set[int | None] = set()  # threads that a callback holds
+        self._stopped = False
         self._taken = 0
         self._seen = -1  # `_taken` at the last look, if callbacks waited then
 
@@ -53,7 +54,7 @@ class Callbacks:
 
     def look(self) -> None:
         """Starts one more thread if callbacks wait and the running ones block."""
-        if self._queue.empty():
+        if self._queue.empty() or self._stopped:
             self._seen = -1
         elif self._seen != self._taken:
             self._seen = self._taken
@@ -81,6 +82,7 @@ class Callbacks:
 
     def stop(self) -> None:
         """Ends the threads after the queued callbacks; a thread that a callback blocks is abandoned."""
+        self._stopped = True
         for _ in self._threads:
             self._queue.put(None)
         me = threading.get_ident()
@@ -89,3 +91,4 @@ class Callbacks:
                 thread.join(LEAVE_SECONDS)
                 if thread.ident in self._busy:
                     break
+                self._queue.put(None)  # `look` may have started one more, which has taken this one's
