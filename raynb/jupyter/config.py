@@ -6,6 +6,7 @@ are bytes, times are seconds. What a running runtime cannot change any more says
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Unicode, observe, validate
@@ -30,6 +31,8 @@ FOLLOW = ("path", "cwd", "env", "logging", "warnings", "flags", "display")
 
 class Raynb(Configurable):
     """raynb in the notebook: how the runtime starts, and how cells show what their tasks do."""
+
+    _restarts = False  # what is set now counts at once
 
     address = Unicode(
         "",
@@ -156,11 +159,29 @@ class Raynb(Configurable):
                 )
         return url
 
+    def start_with(self, settings: Mapping[str, object]) -> None:
+        """Takes settings of a runtime that starts now, by trait; none of them if one is refused.
+
+        Raises:
+            TraitError: a value is not to be had.
+        """
+        self._restarts = True
+        before = {name: getattr(self, name) for name in settings}
+        try:
+            for name, value in settings.items():
+                setattr(self, name, value)
+        except BaseException:
+            for name, value in before.items():
+                setattr(self, name, value)
+            raise
+        finally:
+            self._restarts = False
+
     @observe(*START_TRAITS)
     def _needs_restart(self, change: Any) -> None:
         from raynb.base.engine import peek
 
-        if self.parent is not None and peek() is not None and change["old"] != change["new"]:
+        if self.parent is not None and not self._restarts and peek() is not None and change["old"] != change["new"]:
             print(
                 f"Raynb.{change['name']} is used when the runtime starts: run `%raynb restart` to apply it."
             )

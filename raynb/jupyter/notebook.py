@@ -66,6 +66,7 @@ class Notebook:
         self.router = Router(self.cells, self.sink, lambda: self.config.output_lines)
         self.renderer = tracebacks.Renderer(shell)
         self.starting: threading.Thread | None = None
+        self.unasked: DriverEngine | None = None  # the runtime that runs because the extension was loaded
         #: Called when a cell that nobody watches has ended and its tasks have too.
         self.at_rest: list[Callable[[], None]] = []
         self.start_error: BaseException | None = None
@@ -138,6 +139,7 @@ class Notebook:
     def _start(self, arguments: dict[str, Any], scope: int, shows: bool) -> None:
         try:
             api.init(ignore_reinit_error=True, **arguments)
+            self.unasked = engines.driver() if shows else None
         except BaseException as error:
             self.start_error = error
             if self.cards is not None:
@@ -172,6 +174,7 @@ class Notebook:
 
     def stop(self) -> None:
         """Shuts the runtime down, in order."""
+        self.unasked = None
         if self.starting is not None:
             interrupts.join(self.starting)
             self.starting = None

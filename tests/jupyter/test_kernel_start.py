@@ -55,7 +55,7 @@ def test_loading_shows_one_card_and_the_runtime_starts_behind_it(fresh: KernelSe
 
 
 def test_restart_takes_the_options_of_start_and_what_takes_none_says_so(fresh: KernelSession) -> None:
-    fresh.run("%load_ext raynb\n%config Raynb.num_cpus = 2\nimport raynb as ray\nray.init()")
+    fresh.run("%load_ext raynb\n%config Raynb.num_cpus = 2\nimport raynb as ray\nray.init()\nref = ray.put(1)")
     refused = fresh.run("%raynb start --num-cpus 3", ok=False)
     assert "`%raynb restart --num-cpus 3`" in refused.text
     fresh.run("%raynb restart --num-cpus 3  # as many as there are")
@@ -67,6 +67,21 @@ def test_restart_takes_the_options_of_start_and_what_takes_none_says_so(fresh: K
         assert "takes nothing more" in fresh.run(f"%raynb {command}", ok=False).text, command
     assert fresh.run("ray.is_initialized()").shown == ["True"]
     fresh.run("%raynb actors  # all of them")
+
+
+def test_the_runtime_of_loading_gives_way_to_one_that_is_asked_for(tmp_path: Path) -> None:
+    """Unless something was done in it: `%raynb start --address auto` is the first cell after `%load_ext raynb`."""
+    session = KernelSession(tmp_path)
+    try:
+        asked = session.run("%load_ext raynb\n%raynb start --num-cpus 3\nimport raynb as ray")
+        assert "restart" not in asked.text
+        assert session.run("ray.cluster_resources()['CPU']").shown == ["3.0"]
+        refused = session.run("%raynb start --num-cpus 2", ok=False)  # this one was asked for
+        assert "`%raynb restart --num-cpus 2` ends it first" in refused.text
+        session.run("%raynb restart --num-cpus -1", ok=False)  # before anything is ended
+        assert session.run("ray.is_initialized(), ray.cluster_resources()['CPU']").shown == ["(True, 3.0)"]
+    finally:
+        session.close()
 
 
 def test_a_profile_brings_the_runtime_back_after_every_restart(tmp_path: Path) -> None:

@@ -246,16 +246,20 @@ class LineMagics(Magics):
     @argument("--num-cpus", type=float, metavar="N", help="CPU slots (of such a cluster: of each node).")
     @argument("--object-store-memory", type=int, metavar="BYTES", help="Size of the object store.")
     def _start(self, rest: str) -> Any:
+        from raynb.jupyter.views.runtime_actions import gives_way
+
         given = _given(rest)
         starting = self.notebook.starting
-        if given and (engines.peek() is not None or (starting is not None and starting.is_alive())):
+        replaces = bool(given) and (engines.peek() is not None or (starting is not None and starting.is_alive()))
+        if replaces and not gives_way(self.notebook):
             raise UsageError(f"%raynb start: a runtime is running; `%raynb restart {rest}` ends it first.")
-        return self._begin(given)
+        return self._begin(given, replaces)
 
-    def _begin(self, given: dict[str, object]) -> Any:
-        """Starts the runtime with these settings, which stay."""
-        for name, value in given.items():
-            setattr(self.notebook.config, name, value)
+    def _begin(self, given: dict[str, object], replaces: bool) -> Any:
+        """Starts the runtime with these settings, which stay; ``replaces``: in the place of the one that runs."""
+        self.notebook.config.start_with(given)
+        if replaces:
+            self.notebook.stop()
         self.notebook.start(shows=False)
         self.notebook.started()
         return self._card("")
@@ -266,9 +270,7 @@ class LineMagics(Magics):
         print("The runtime is stopped." if was else "No runtime was running.")
 
     def _restart(self, rest: str) -> Any:
-        given = _given(rest)
-        self.notebook.stop()
-        return self._begin(given)
+        return self._begin(_given(rest), replaces=True)
 
     def _card(self, rest: str) -> Any:
         from raynb.jupyter.reports.card import Card

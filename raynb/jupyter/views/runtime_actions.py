@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from raynb.base import engine as engines
+from raynb.base import interrupts
 from raynb.base.interfaces import DriverEngine
 from raynb.jupyter import notebook as notebooks
 from raynb.jupyter.formatting import counted
@@ -51,6 +53,18 @@ def restart() -> str:
     """Stops the runtime and starts it anew; refs of the former one are gone."""
     stop()
     return start()
+
+
+def gives_way(notebook: notebooks.Notebook) -> bool:
+    """Returns whether another runtime may take the place of this one without a word: nobody has asked for it, and
+    nothing has been done in it. Waits for one that is starting."""
+    if notebook.starting is not None:
+        interrupts.join(notebook.starting)
+    engine = engines.driver()
+    if engine is None or engine is not notebook.unasked:
+        return engine is None
+    picture = engine.snapshot()
+    return not (picture.tasks or picture.actors or picture.objects)
 
 
 def _notebook() -> notebooks.Notebook:
