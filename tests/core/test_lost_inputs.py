@@ -1,9 +1,10 @@
-"""A task finds that the bytes of its input are gone: what the machine decides (real ones: tests/faults)."""
+"""Bytes of an object are gone, and are made again by lineage: what the machine decides (real ones: tests/faults)."""
 
 from __future__ import annotations
 
 import pytest
 
+from raynb.base.ends import Done
 from raynb.base.ids import object_id
 from raynb.base.spec import TaskOptions
 from raynb.core.vocabulary import commands as c
@@ -73,3 +74,29 @@ def test_an_inline_value_cannot_be_lost(clock: Clockwork) -> None:
     clock.finish(runs(orders)[0][0], task, b"inline")
     clock.dispatch(e.ObjectLost, object_id(task, 1), "nonsense of a peer")
     assert clock.value(task) == b"inline"
+
+
+def test_a_lost_object_is_made_again_from_its_lineage(clock: Clockwork) -> None:
+    task, orders = clock.submit()
+    clock.finish(runs(orders)[0][0], task, ("file", "/gone", 64, (64,)))
+    sent = runs(clock.dispatch(e.ObjectLost, object_id(task, 1), "the file is gone"))
+    assert [t for _, t in sent] == [task]
+    clock.finish(sent[0][0], task, b"again")
+    assert clock.value(task) == b"again"
+
+
+def test_a_small_result_holds_no_argument_of_its_task(clock: Clockwork) -> None:
+    """Of a cell `total = frame.sum(); model = fit(frame)`, `total` kept the frame when the model was gone."""
+    frame = object_id(1 << 20, 1)
+    clock.dispatch(e.ObjectStored, frame, ("shm", 0, 0, 64), 64, (), 0)
+    task, orders = clock.submit(deps=(frame,), returns=2)
+    total, model = object_id(task, 1), object_id(task, 2)
+    end = Done(task, ((b"6", 1, ()), (("shm", 1, 0, 64), 64, ())))
+    worker = runs(orders)[0][0]
+    clock.dispatch(e.TasksFinished, worker, [end])
+    clock.dispatch(e.Released, worker, ((frame, 1),))
+    clock.dispatch(e.RefsChanged, [frame])
+    assert frame in clock.machine.objects.table  # to make the model again
+    clock.dispatch(e.RefsChanged, [model])
+    assert frame not in clock.machine.objects.table
+    assert total in clock.machine.objects.table

@@ -343,15 +343,6 @@ def test_what_can_never_run_is_said_once(clock: Clockwork) -> None:
     assert not any(isinstance(o, c.Warn) for o in clock.submit(greedy)[1])
 
 
-def test_a_lost_object_is_made_again_from_its_lineage(clock: Clockwork) -> None:
-    task, orders = clock.submit()
-    clock.finish(runs(orders)[0][0], task, ("file", "/gone", 64, (64,)))
-    sent = runs(clock.dispatch(e.ObjectLost, object_id(task, 1), "the file is gone"))
-    assert [t for _, t in sent] == [task]
-    clock.finish(sent[0][0], task, b"again")
-    assert clock.value(task) == b"again"
-
-
 def test_a_crash_loop_goes_on_ever_slower_and_is_told_now_and_then(clock: Clockwork) -> None:
     task, orders = clock.submit(TaskOptions(name="f", function="f", max_retries=-1))
     pauses, told = [], []

@@ -247,7 +247,7 @@ class Objects:
     def refs_changed(self, changes: list[int], came: Sequence[tuple[int, ...]] = ()) -> None:
         """Applies the driver's log of refs: an id is one ref less, ``~id`` one more, in order; those of ``came`` one
         more, before them."""
-        table, kept = self.table, self._kept
+        table = self.table
         for identity in chain.from_iterable(came):
             obj = table.get(identity)
             if obj is not None:
@@ -266,9 +266,7 @@ class Objects:
                         obj.value = None
                         obj.state = O_FREED
                         del table[change]
-                        freed.append(change)
-                        if kept and change >> INDEX_BITS in kept:
-                            self._forget(change >> INDEX_BITS)
+                        freed.append(change)  # not `_forget`: lineage is kept for values that can be lost
                     else:
                         self.check(obj)
             else:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from raynb.base.ids import index_of, object_id, task_of
 from raynb.base.rows import PENDING_ARGS_AVAIL
+from raynb.core.objects.table import is_stored
 from raynb.core.tasks.retries import less_one
 from raynb.core.vocabulary.records import Obj, Task
 from raynb.core.vocabulary.transitions import O_PENDING, O_READY
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 class Lineage:
     """Keeps finished tasks that may have to run again, because a lost object came from them.
 
-    A kept task still counts as a user of its arguments, so they can be read again.
+    A kept task still counts as a user of its arguments, so they can be read again. It is kept no longer than one of its
+    objects can be lost: a small result, which is in the driver, holds no large argument.
     """
 
     def __init__(self, tasks: Tasks, objects: Objects, history: History) -> None:
@@ -32,15 +34,16 @@ class Lineage:
         """Keeps a finished task if it can be run again. ``stored``: a value of it lies where it can be lost."""
         spec = task.spec
         if spec.creates_actor or (
-            stored and spec.options.max_retries and not spec.actor and self._named(task)
+            stored and spec.options.max_retries and not spec.actor and self._needed(task)
         ):  # a restart of an actor needs the constructor's arguments
             self.table[spec.task_id] = task
 
-    def _named(self, task: Task) -> bool:
-        """Returns whether one of the task's objects can still be named."""
+    def _needed(self, task: Task) -> bool:
+        """Returns whether one of the task's objects can still be named, and be lost."""
         table = self._objects.table
         last = task.spec.returns + max(task.total, 0)  # of a stream that has ended, its last item
-        return any(object_id(task.spec.task_id, i) in table for i in range(1, last + 1))
+        objects = (table.get(object_id(task.spec.task_id, i)) for i in range(1, last + 1))
+        return any(obj is not None and (obj.state != O_READY or is_stored(obj.value)) for obj in objects)
 
     def release_creation(self, creation: Task) -> None:
         """Releases the arguments of a constructor that will not be called again."""
@@ -49,11 +52,11 @@ class Lineage:
             self._tasks.unpin(creation)
 
     def forget(self, task_id: int) -> None:
-        """Forgets a freed object of a task; with the last one the task's lineage is released."""
+        """Forgets a freed object of a task; with the last one that could be lost the task's lineage is released."""
         task = self.table.get(task_id)
         if task is None or task_id in self._tasks.table or task.spec.creates_actor:
             return
-        if not self._named(task):
+        if not self._needed(task):
             del self.table[task_id]
             self._tasks.unpin(task)
 
