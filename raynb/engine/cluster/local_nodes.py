@@ -142,7 +142,9 @@ class _Program:
                 command.append(f"--ray-client-server-port={_free_port()}")
         else:
             command.append(f"--address={self.address}")
-            if _says(FOLDER_PER_NODE):  # as on another machine: else one unpacks a working_dir under another's workers
+            # As on another machine: else one unpacks a working_dir under another's workers. Within a file system of its
+            # own a node keeps the name: drivers there look in the head's folder.
+            if _says(FOLDER_PER_NODE) and not node.get("within"):
                 command.append(f"--temp-dir={Path(self.folder, str(len(self.nodes)))}")
             elif _says("--include-log-monitor"):  # in one folder each node's monitor would tell every line
                 command.append("--include-log-monitor=false")
