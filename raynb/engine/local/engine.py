@@ -324,7 +324,10 @@ class LocalEngine:
             try:
                 action()
             except Exception as error:
-                errors.extend([] if is_taken(error) else [error])
+                if is_taken(error):
+                    trace.swallowed("closing what somebody else has closed", error)
+                else:
+                    errors.append(error)
 
         if self.loop.health.failure is None:
             step(self.controls.forget_dropped)
