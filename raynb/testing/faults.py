@@ -82,6 +82,25 @@ def strike(action: str) -> Any:
     return ACTIONS[action]()
 
 
+def fail_unread(began: str, where: str) -> NoReturn:
+    """Raises an exception that whoever reads it waits for, for ever.
+
+    Args:
+        began: a file that is made when somebody reads.
+        where: "its pickling", "its text", or "its source": what of it waits.
+    """
+
+    def wait(*ignored: object) -> Any:
+        open(began, "w").close()
+        while True:
+            time.sleep(0.01)
+
+    if where == "its source":  # which Python's traceback asks the module's loader for
+        names = {"__name__": "made", "__loader__": type("Loader", (), {"get_source": wait})()}
+        exec(compile("raise ValueError('odd')", "made-for-this-fault.py", "exec"), names)
+    raise type("Odd", (Exception,), {"__reduce__" if where == "its pickling" else "__str__": wait})
+
+
 class Bomb:
     """A value whose pickling, or unpickling, does damage.
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from raynb.exceptions import RayTaskError, TaskCancelledError
+from raynb.testing.faults import fail_unread
 
 SEED = int(os.environ.get("RAYNB_STORM_SEED", "7"))
 ROUNDS = int(os.environ.get("RAYNB_STORM_ROUNDS", "5"))  # the storm's length; about 0.4 s each
@@ -90,19 +91,7 @@ def test_a_storm_of_cancels_ends_every_task_as_it_should(ray: Any) -> None:
 def test_a_cancel_while_a_failure_is_read_cancels_the_task(ray: Any, tmp_path: Path, where: str) -> None:
     """A5: what a cancel raises there is none of the failure's."""
 
-    @ray.remote(max_retries=0)
-    def fail(began: str, where: str) -> None:
-        def wait(*ignored: Any) -> Any:
-            open(began, "w").close()
-            while True:
-                time.sleep(0.01)
-
-        if where == "its source":  # which Python's traceback asks the module's loader for
-            loader = type("Loader", (), {"get_source": wait})()
-            names = {"__name__": "made", "__loader__": loader}
-            exec(compile("raise ValueError('odd')", "made-for-this-test.py", "exec"), names)
-        raise type("Odd", (Exception,), {"__reduce__" if where == "its pickling" else "__str__": wait})
-
+    fail = ray.remote(max_retries=0)(fail_unread)
     ref = fail.remote(str(tmp_path / "began"), where)
     while not (tmp_path / "began").exists():
         time.sleep(0)

@@ -6,7 +6,6 @@ import json
 import os
 import tempfile
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +17,12 @@ import raynb
 from raynb.base.config import Config
 from raynb.base.rows import CANCELLED
 from raynb.engine.cluster import connection
+from raynb.testing.faults import fail_unread
 
 
 @check
 def a_cancel_while_a_failure_is_read_cancels_the_task() -> None:
-    @raynb.remote(num_cpus=0, max_retries=0)
-    def fail(began: str, where: str) -> None:
-        def wait(*ignored: Any) -> Any:
-            Path(began).touch()
-            while True:
-                time.sleep(0.01)
-
-        if where == "its source":  # which Python's traceback asks the module's loader for
-            loader = type("Loader", (), {"get_source": wait})()
-            names = {"__name__": "made", "__loader__": loader}
-            exec(compile("raise ValueError('odd')", "made-for-this-check.py", "exec"), names)
-        raise type("Odd", (Exception,), {"__reduce__" if where == "its pickling" else "__str__": wait})
-
+    fail = raynb.remote(num_cpus=0, max_retries=0)(fail_unread)
     controls = engine()._controls
     grace, controls._grace = controls._grace, 10 * WAIT
     try:
